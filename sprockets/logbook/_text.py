@@ -1,4 +1,4 @@
-"""Text: what users and attackers put into messages is data, never code, and never larger than it may be.
+"""Text: what users and attackers put into messages is data, never code, and of bounded size.
 
 `format_message` is ``str.format`` without its dangers.  It runs once for each record that somebody
 reads, so a template is looked at once: the simple ones become a ``%`` template or are handed to
@@ -8,7 +8,12 @@ and stop at `MAX_MESSAGE`.
 
 from __future__ import annotations
 
-import datetime
+# The parser of str.format, as string.Formatter uses it.
+from _string import (  # type: ignore[import-not-found]  # not in typeshed
+    formatter_field_name_split,
+    formatter_parser,
+)
+import datetime as dt
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,11 +33,6 @@ from types import (
 )
 from typing import NamedTuple, TypeAlias
 
-from _string import (  # type: ignore[import-not-found]  # the parser of str.format, as string.Formatter uses it
-    formatter_field_name_split,
-    formatter_parser,
-)
-
 MAX_MESSAGE = 65_536
 """Characters a formatted message has at most."""
 
@@ -51,21 +51,24 @@ _PLAIN_FIELDS = 12
 _PLAIN_TEXT = 4_096
 _DEEP = 50
 _SHOWN_DEPTH = 8
+_ATOM = 1_000
 
 # Their text is short whatever the value (an int's: sys.get_int_max_str_digits).
 _SMALL: frozenset[type] = frozenset(
     {
         bool,
         complex,
-        datetime.date,
-        datetime.datetime,
-        datetime.time,
-        datetime.timedelta,
+        dt.date,
+        dt.datetime,
+        dt.time,
+        dt.timedelta,
         float,
         int,
         type(None),
     }
 )
+
+_CUTTABLE: frozenset[type] = frozenset({bytearray, bytes, str})
 
 # Objects whose public attributes lead to code, globals and local variables.
 _OPAQUE: tuple[type, ...] = (
@@ -82,19 +85,19 @@ _OPAQUE: tuple[type, ...] = (
 )
 
 # The same by name, for objects that pass such attributes on (compiled code, proxies, wrappers).
-_INTERNALS = frozenset(
-    """
-    ag_await ag_code ag_frame
-    co_code co_consts co_names co_varnames
-    cr_await cr_code cr_frame cr_origin
-    f_back f_builtins f_code f_globals f_locals f_trace
-    func_closure func_code func_defaults func_dict func_globals
-    gi_code gi_frame gi_yieldfrom
-    im_class im_func im_self
-    mro
-    tb_frame tb_next
-    """.split()
-)
+# fmt: off
+_INTERNALS = frozenset({
+    "ag_await", "ag_code", "ag_frame",
+    "co_code", "co_consts", "co_names", "co_varnames",
+    "cr_await", "cr_code", "cr_frame", "cr_origin",
+    "f_back", "f_builtins", "f_code", "f_globals", "f_locals", "f_trace",
+    "func_closure", "func_code", "func_defaults", "func_dict", "func_globals",
+    "gi_code", "gi_frame", "gi_yieldfrom",
+    "im_class", "im_func", "im_self",
+    "mro",
+    "tb_frame", "tb_next",
+})
+# fmt: on
 
 
 # --- escaping -------------------------------------------------------------------------------------
@@ -217,8 +220,8 @@ def _fits(value: object, shape: _Shape) -> bool:
                 entries = [part for pair in entries for part in pair]  # type: ignore[attr-defined]  # pairs
             for entry in entries:
                 kind = type(entry)
-                if kind is str or kind is bytes or kind is bytearray:
-                    characters += len(entry)  # type: ignore[arg-type]  # one of the three
+                if kind in _CUTTABLE:
+                    characters += len(entry)  # type: ignore[arg-type]  # a str or bytes
                 elif kind not in _SMALL and (inner := _shape_of(kind)) is not None:
                     below.append((entry, inner))
         if characters > MAX_MESSAGE:
@@ -268,10 +271,10 @@ class _Outline:
                 break
             self.items -= 1
             if shape.of_pairs:
-                key, item = entry  # type: ignore[misc]  # an iterator over pairs
-                self.write(key)
+                pair: tuple[object, object] = entry  # type: ignore[assignment]  # as it says
+                self.write(pair[0])
                 self.put(": ")
-                self.write(item)
+                self.write(pair[1])
             else:
                 self.write(entry)
         if len(entries) == 1 and shape.closing == ")":
@@ -279,29 +282,43 @@ class _Outline:
         self.put(shape.closing)
 
 
-def _repr(value: object) -> tuple[str, int]:
-    """Return the repr of *value*, or a start of it that is too long for a message, and what lacks."""
-    kind = type(value)
-    if kind is str or kind is bytes or kind is bytearray:
-        excess = len(value) - MAX_MESSAGE  # type: ignore[arg-type]  # one of the three
+def _repr(value: object, limit: int = MAX_MESSAGE) -> tuple[str, int]:
+    """Return the repr of *value*, or a start of it longer than *limit*, and how much that lacks."""
+    if type(value) in _CUTTABLE:
+        excess = len(value) - limit  # type: ignore[arg-type]  # a str or bytes
         if excess > 0:
-            return repr(value[:MAX_MESSAGE]), excess  # type: ignore[index]  # likewise
-        return repr(value), 0
-    shape = _shape_of(kind)
-    if shape is None or _fits(value, shape):
-        return repr(value), 0
-    return _outlined(value, MAX_MESSAGE, _atom), 0
+            return repr(value[:limit]), excess  # type: ignore[index]  # likewise
+    elif (shape := _shape_of(type(value))) is not None and not _fits(value, shape):
+        return _outlined(value, limit, _atom), 0
+    return _start(repr(value), limit)
+
+
+def _str(value: object, limit: int = MAX_MESSAGE) -> tuple[str, int]:
+    """Return the text of *value*, or a start of it longer than *limit*, and how much that lacks."""
+    kind = type(value)
+    if kind is str:
+        return _start(value, limit)  # type: ignore[arg-type]  # a str
+    if kind in _CUTTABLE or _shape_of(kind) is not None:
+        return _repr(value, limit)
+    return _start(str(value), limit)
+
+
+def _start(text: str, limit: int = MAX_MESSAGE) -> tuple[str, int]:
+    """Return *text*, or so much of it that it is seen to be too long, and how much that lacks."""
+    excess = len(text) - limit - 1
+    return (text, 0) if excess <= 0 else (text[: limit + 1], excess)
 
 
 def _outlined(value: object, limit: int, write_atom: Callable[[object], str]) -> str:
-    outline = _Outline(limit, write_atom)
+    # Leaves room for what closes the containers and counts what is missing in them.
+    outline = _Outline(limit - 100, write_atom)
     outline.write(value)
     return "".join(outline.parts)
 
 
 def _atom(value: object) -> str:
-    text, excess = _repr(value)
-    return _marked(text, len(text) + excess, 1_000) if len(text) > 1_000 else text
+    text, excess = _repr(value, _ATOM)
+    return _marked(text, len(text) + excess, _ATOM) if len(text) > _ATOM else text
 
 
 def safe_repr(obj: object, limit: int = 1_000) -> str:
@@ -314,18 +331,18 @@ def safe_repr(obj: object, limit: int = 1_000) -> str:
     "{'disk': 'sda'}"
     """
     try:
-        text, excess = _repr(obj)
+        text, excess = _repr(obj, limit)
         return _marked(text, len(text) + excess, limit) if len(text) > limit else text
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return _repr_of_broken(obj, limit)
 
 
 def safe_str(obj: object, limit: int = MAX_MESSAGE) -> str:
     """Return ``str(obj)`` in at most *limit* characters, or a text in its place; never raises."""
     try:
-        text, excess = _str(obj)
+        text, excess = _str(obj, limit)
         return _marked(text, len(text) + excess, limit) if len(text) > limit else text
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return _repr_of_broken(obj, limit)
 
 
@@ -335,32 +352,19 @@ def _repr_of_broken(obj: object, limit: int) -> str:
         if _shape_of(type(obj)) is not None:
             return cut(_outlined(obj, limit, _broken), limit)
         return cut(_broken(obj), limit)
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return cut("<object without a repr>", limit)
 
 
 def _broken(obj: object) -> str:
     try:
         return _atom(obj)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the text says it
         if issubclass(type(obj), int):
             return f"<int of {int.bit_length(obj)} bits>"  # type: ignore[arg-type]  # an int
         name = type.__getattribute__(type(obj), "__name__")
         reason = type.__getattribute__(type(error), "__name__")
         return f"<{name} object at {id(obj):#x}, its text raised {reason}>"
-
-
-def _str(value: object) -> tuple[str, int]:
-    """Return the text of *value*, or a start of it that is too long for a message, and what lacks."""
-    kind = type(value)
-    if kind is str:
-        assert isinstance(value, str)  # noqa: S101  # for mypy
-        if len(value) > MAX_MESSAGE + 1:
-            return value[: MAX_MESSAGE + 1], len(value) - MAX_MESSAGE - 1
-        return value, 0
-    if kind is bytes or kind is bytearray or _shape_of(kind) is not None:
-        return _repr(value)
-    return str(value), 0
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -380,13 +384,15 @@ _Part: TypeAlias = "str | _Field"
 
 
 class _Form(NamedTuple):
-    """A template that was looked at: whether ``str.format`` may have it, and its parts."""
+    """A template that was looked at."""
 
-    plain: bool
     parts: tuple[_Part, ...]
+    plain: bool  # Whether str.format may have it, when the arguments are small.
+    percent: str | None  # The same for % and arguments that are text, if all its fields are {}.
+    fields: int
 
 
-# Templates that are as well written with %: faster, and the same text for the types of _SMALL and str.
+# Templates for % in place of {} and {!r}: faster, and the same text for str and all in _SMALL.
 _percents: dict[str, str] = {}
 _forms: dict[str, _Form] = {}
 
@@ -432,6 +438,18 @@ def _format(template: str, args: tuple[object, ...], kwargs: Mapping[str, object
         form = _learn(str.__str__(template))
     if form.plain and _are_small(args) and (not kwargs or _are_small(kwargs.values())):
         return cut(template.format(*args, **kwargs))
+    if form.percent is not None and len(args) == form.fields:
+        texts = []
+        for arg in args:
+            if type(arg) in _SMALL:
+                texts.append(str(arg))
+                continue
+            text, excess = _value_text(arg, "")
+            if excess:
+                break
+            texts.append(text)
+        else:
+            return cut(form.percent % tuple(texts))
     return _build(form.parts, args, kwargs)
 
 
@@ -451,18 +469,20 @@ def _learn(template: str) -> _Form:
     parts = tuple(_parse(template, _Numbering()))
     fields = [part for part in parts if not isinstance(part, str)]
     plain = len(fields) <= _PLAIN_FIELDS and all(map(_is_plain, fields))
-    form = _Form(plain, parts)
+    percent = None
+    if plain and all(field.first == index and not field.spec for index, field in enumerate(fields)):
+        percent = "".join(
+            part.replace("%", "%%") if isinstance(part, str) else f"%{part.conversion or 's'}"
+            for part in parts
+        )
+    unconverted = not any(field.conversion for field in fields)
+    form = _Form(parts, plain, percent if unconverted else None, len(fields))
     if len(_forms) >= _CACHED_TEMPLATES:
         _forms.clear()
         _percents.clear()
     _forms[template] = form
-    if plain and all(
-        field.first == index and not field.spec for index, field in enumerate(fields)
-    ):
-        _percents[template] = "".join(
-            part.replace("%", "%%") if isinstance(part, str) else f"%{part.conversion or 's'}"
-            for part in parts
-        )
+    if percent is not None:
+        _percents[template] = percent
     return form
 
 
@@ -530,7 +550,7 @@ def _parse(template: str, numbering: _Numbering, depth: int = 2) -> Iterator[_Pa
         yield _Field(number, path, conversion, spec, nested)
 
 
-def _check_key(is_attribute: bool, key: int | str, name: str) -> None:  # noqa: FBT001  # as parsed
+def _check_key(is_attribute: bool, key: int | str, name: str) -> None:
     if is_attribute and isinstance(key, str):
         if key.startswith("_"):
             raise ValueError(
@@ -602,22 +622,22 @@ def _field_text(
     elif field.conversion is not None:
         value, excess = _repr(value)
         if field.conversion == "a":
-            value = value[: MAX_MESSAGE + 1].encode("ascii", "backslashreplace").decode("ascii")
-    if not spec:
-        if excess:
-            return str(value), excess
-        if type(value) is str or _shape_of(type(value)) is not None or type(value) in _BYTES:
-            return _str(value)
-    elif type(value) is str:
-        start, missing = _str(value)
-        text = format(start, spec)
-        # A precision that cuts is wanted; what we cut because it is too long is not.
-        return text, missing + excess if len(text) > MAX_MESSAGE else 0
+            value, _ = _start(value.encode("ascii", "backslashreplace").decode("ascii"))
+    text, missing = _value_text(value, spec)
+    return text, missing + excess if len(text) > MAX_MESSAGE else 0
+
+
+def _value_text(value: object, spec: str) -> tuple[str, int]:
+    """Return what ``format(value, spec)`` returns, or a start of it, and how much that lacks."""
+    kind = type(value)
+    if kind is str:
+        start, missing = _start(value)  # type: ignore[arg-type]  # a str
+        # What a precision cuts is wanted; only what we cut ourselves is missing.
+        return (format(start, spec), missing) if spec else (start, missing)
+    if not spec and (kind in _CUTTABLE or _shape_of(kind) is not None):
+        return _repr(value)
     _check_number(value, spec)
-    return format(value, spec), 0
-
-
-_BYTES = (bytes, bytearray)
+    return _start(format(value, spec))
 
 
 def _check_number(value: object, spec: str) -> None:
@@ -637,9 +657,7 @@ def _look_up(field: _Field, args: tuple[object, ...], kwargs: Mapping[str, objec
     first = field.first
     if isinstance(first, int):
         if first >= len(args):
-            raise IndexError(
-                f"Replacement index {first} out of range for positional args tuple"
-            )
+            raise IndexError(f"Replacement index {first} out of range for positional args tuple")
         value = args[first]
     else:
         value = kwargs[first]

@@ -59,16 +59,17 @@ def format_exception(exc_info: ExcInfo, *, one_line_messages: bool = False) -> s
             escaped too, and a message is cut at 64 kB.
     """
     _, value, tb = exc_info
-    try:
-        if isinstance(value, BaseException) and not hasattr(sys, "tracebacklimit"):
+    text = None
+    if value is not None and not hasattr(sys, "tracebacklimit"):
+        try:
             text = _format_chain(value, tb, one_line=one_line_messages)
-            if text is not None:
-                return text
-    except Exception:  # noqa: BLE001, S110  # an exception misbehaves; the standard library copes, or the last resort
-        pass
+        except Exception:  # noqa: BLE001  # an exception misbehaves: text stays None
+            text = None
+    if text is not None:
+        return text
     try:
         return _format_by_stdlib(value, tb, one_line=one_line_messages)
-    except Exception:
+    except Exception:  # noqa: BLE001  # it misbehaves there too
         return _format_last_resort(value, tb, one_line=one_line_messages)
 
 
@@ -77,7 +78,7 @@ def exception_name(exc: BaseException) -> str:
     kind = type(exc)
     try:
         return f"{kind.__module__}.{kind.__name__}"
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return "<unknown>.<unknown>"
 
 
@@ -85,7 +86,7 @@ def exception_message(exc: BaseException) -> str:
     """Return ``str(exc)``, or the text a traceback shows if that raises."""
     try:
         return str.__str__(str(exc))
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return _FAILED
 
 
@@ -93,7 +94,7 @@ def exception_message(exc: BaseException) -> str:
 
 
 def _format_chain(value: BaseException, tb: TracebackType | None, *, one_line: bool) -> str | None:
-    """Return the text of *value* and what led to it, None if the standard library shall write it."""
+    """Return the text of *value* and what led to it, None if the stdlib is to write it."""
     sections = [(value, tb, "")]
     cause, context = value.__cause__, value.__context__
     if cause is not None or context is not None:
@@ -128,7 +129,7 @@ def _collect_chain(
         if isinstance(exc, BaseExceptionGroup):
             return False
         # An exception that is false has no chain in the standard library.
-        if not exc:
+        if not exc:  # type: ignore[truthy-bool]  # a subclass may say so
             return True
         before = exc.__cause__
         leads_to = _CAUSE
@@ -167,7 +168,7 @@ def _repetitions(count: int) -> str:
 
 
 def _render(tb: TracebackType) -> _Frame:
-    """Have the standard library write the frame of *tb*, and remember the text if it will do again."""
+    """Have the standard library write the frame of *tb*; keep the text if it will do again."""
     code = tb.tb_frame.f_code
     stack = traceback.extract_tb(tb, limit=1)
     (summary,) = stack
@@ -201,16 +202,19 @@ def _usual_text(exc: BaseException, *, one_line: bool) -> str | None:
     if issubclass(kind, _SPECIAL) and _is_special(exc):
         return None
     notes = getattr(exc, "__notes__", None)
-    if notes is not None and (type(notes) is not list or any(type(note) is not str for note in notes)):
+    if notes is not None and (
+        type(notes) is not list or any(type(note) is not str for note in notes)
+    ):
         return None
     try:
         message = str(exc)
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         message = _FAILED
     module = kind.__module__
     name = kind.__qualname__
-    if module != "builtins" and module != "__main__":  # noqa: PLR1714  # twice as fast as a tuple
-        name = f"{module if isinstance(module, str) else '<unknown>'}.{name}"
+    if module != "builtins" and module != "__main__":
+        # Metaclasses and class bodies can say anything.
+        name = f"{module if type(module) is str else '<unknown>'}.{name}"
     if one_line:
         message = _in_one_line(message)
         name = _in_one_line(name)
@@ -252,12 +256,18 @@ def _unusual_text(exc: BaseException, tb: TracebackType | None, *, one_line: boo
         return "".join(described.format_exception_only())
     _tame(described)
     return "".join(
-        f"{_in_one_line(line.removesuffix(chr(10)))}\n" for line in described.format_exception_only()
+        f"{_in_one_line(line.removesuffix(chr(10)))}\n"
+        for line in described.format_exception_only()
     )
 
 
 def _format_by_stdlib(value: object, tb: TracebackType | None, *, one_line: bool) -> str:
-    described = traceback.TracebackException(type(value), value, tb, compact=True)  # type: ignore[arg-type]  # as the standard library calls it
+    described = traceback.TracebackException(
+        type(value),  # type: ignore[arg-type]  # as the standard library calls it, None included
+        value,  # type: ignore[arg-type]  # likewise
+        tb,
+        compact=True,
+    )
     if not one_line:
         return "".join(described.format()).rstrip()
     todo = [described]
@@ -288,7 +298,7 @@ def _tame(described: traceback.TracebackException) -> None:
 def _note_text(note: object) -> str:
     try:
         return str(note)
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         return "<note str() failed>"
 
 
@@ -299,7 +309,7 @@ def _format_last_resort(value: object, tb: TracebackType | None, *, one_line: bo
         if tb is not None:
             parts.append(_HEADER)
             _add_frames(tb, parts, one_line=one_line)
-    except Exception:
+    except Exception:  # noqa: BLE001  # the text says it
         parts.append("  <frames cannot be shown>\n")
     name = type.__getattribute__(type(value), "__qualname__")
     message = exception_message(value) if isinstance(value, BaseException) else ""
