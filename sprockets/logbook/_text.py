@@ -8,13 +8,14 @@ and stop at `MAX_MESSAGE`.
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+
 # The parser of str.format, as string.Formatter uses it.
 from _string import (  # type: ignore[import-not-found]  # not in typeshed
     formatter_field_name_split,
     formatter_parser,
 )
-import datetime as dt
-import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -414,19 +415,18 @@ def format_message(template: str, args: tuple[object, ...], kwargs: Mapping[str,
     percent = _percents.get(template)
     if percent is not None and not kwargs:
         for arg in args:
-            kind = type(arg)
-            if kind is str:
-                if len(arg) > _PLAIN_TEXT:  # type: ignore[arg-type]  # a str
+            if type(arg) is str:
+                if len(arg) > _PLAIN_TEXT:
                     break
-            elif kind not in _SMALL:
+            elif type(arg) not in _SMALL:
                 break
         else:
             try:
                 text = percent % args
             except TypeError:
-                text = None  # more or fewer arguments than fields; str.format says which
-            if text is not None:
-                return text if len(text) <= MAX_MESSAGE else cut(text)
+                # More or fewer arguments than fields; str.format says which.
+                return _format(template, args, kwargs)
+            return text if len(text) <= MAX_MESSAGE else cut(text)
     return _format(template, args, kwargs)
 
 
