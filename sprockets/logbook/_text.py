@@ -53,6 +53,7 @@ _PLAIN_TEXT = 4_096
 _DEEP = 50
 _SHOWN_DEPTH = 8
 _ATOM = 1_000
+_WITHOUT_REPR = "<object without a repr>"
 
 # Their text is short whatever the value (an int's: sys.get_int_max_str_digits).
 _SMALL: frozenset[type] = frozenset(
@@ -335,7 +336,10 @@ def safe_repr(obj: object, limit: int = 1_000) -> str:
         text, excess = _repr(obj, limit)
         return _marked(text, len(text) + excess, limit) if len(text) > limit else text
     except Exception:  # noqa: BLE001  # the text says it
-        return _repr_of_broken(obj, limit)
+        try:
+            return _repr_of_broken(obj, limit)
+        except Exception:  # noqa: BLE001  # no stack or no memory left: no calls from here on
+            return _WITHOUT_REPR[:limit]
 
 
 def safe_str(obj: object, limit: int = MAX_MESSAGE) -> str:
@@ -344,17 +348,17 @@ def safe_str(obj: object, limit: int = MAX_MESSAGE) -> str:
         text, excess = _str(obj, limit)
         return _marked(text, len(text) + excess, limit) if len(text) > limit else text
     except Exception:  # noqa: BLE001  # the text says it
-        return _repr_of_broken(obj, limit)
+        try:
+            return _repr_of_broken(obj, limit)
+        except Exception:  # noqa: BLE001  # no stack or no memory left: no calls from here on
+            return _WITHOUT_REPR[:limit]
 
 
 def _repr_of_broken(obj: object, limit: int) -> str:
     """Return what can be said of an object whose text cannot be had."""
-    try:
-        if _shape_of(type(obj)) is not None:
-            return cut(_outlined(obj, limit, _broken), limit)
-        return cut(_broken(obj), limit)
-    except Exception:  # noqa: BLE001  # the text says it
-        return cut("<object without a repr>", limit)
+    if _shape_of(type(obj)) is not None:
+        return cut(_outlined(obj, limit, _broken), limit)
+    return cut(_broken(obj), limit)
 
 
 def _broken(obj: object) -> str:

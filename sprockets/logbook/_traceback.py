@@ -70,7 +70,10 @@ def format_exception(exc_info: ExcInfo, *, one_line_messages: bool = False) -> s
     try:
         return _format_by_stdlib(value, tb, one_line=one_line_messages)
     except Exception:  # noqa: BLE001  # it misbehaves there too
-        return _format_last_resort(value, tb, one_line=one_line_messages)
+        try:
+            return _format_last_resort(value, tb, one_line=one_line_messages)
+        except Exception:  # noqa: BLE001  # no stack or no memory left: no calls from here on
+            return "<the traceback cannot be written>"
 
 
 def exception_name(exc: BaseException) -> str:

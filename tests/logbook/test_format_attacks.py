@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sprockets.logbook._text import MAX_MESSAGE, format_message
 
-SECRET = API_KEY = "hunter2"
+SECRET = API_KEY = "hunter2"  # noqa: S105  # it is what the attackers are after
 
 
 class Watched:
@@ -254,7 +254,7 @@ def test_no_payload_reaches_a_private_name_or_fills_the_memory(arguments):
     for payload in PAYLOADS:
         try:
             message = format_message(payload, (who, 1.5, "<", 3), arguments)
-        except Exception as error:  # noqa: BLE001, PERF203  # whatever it is, its text tells nothing
+        except Exception as error:  # noqa: BLE001  # whatever it is, its text tells nothing
             message = str(error)
         assert SECRET not in message, payload
         assert len(message) <= MAX_MESSAGE, payload[:100]
@@ -268,7 +268,7 @@ def test_every_private_and_internal_name_is_refused_by_name(arguments, shape, ro
     """The refusal is a ValueError that says which name it is about."""
     for name in PRIVATE + INTERNAL:
         payload = shape % {"root": root, "name": name}
-        with pytest.raises(ValueError, match=f"^refused .*{name}.* of a |^refused .*'{name}'"):
+        with pytest.raises(ValueError, match=rf"^refused .*{name}"):
             format_message(payload, (arguments["who"], 1.5), arguments)
 
 
@@ -365,7 +365,9 @@ class Verbose:
     __str__ = __repr__ = lambda self: "x" * 10_000_000  # type: ignore[assignment]  # as short as can be
 
 
-@pytest.mark.parametrize("template", ["{}", "{!r}", "{!s:>9}", "{!a}", "{:x}", "{0}" * 300, "{} {0}"])
+@pytest.mark.parametrize(
+    "template", ["{}", "{!r}", "{!s:>9}", "{!a}", "{:x}", "{0}" * 300, "{} {0}"]
+)
 def test_an_object_with_too_much_to_say_is_cut(template):
     """What an object says of itself counts like any text."""
     try:

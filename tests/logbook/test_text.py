@@ -158,7 +158,18 @@ pieces = st.sampled_from(
     [
         *("{}", "{0}", "{1}", "{name}", "{!r}", "{0!s}", "{1!a}", "{name!r:>8}", "{:>8}"),
         *("{:5}", "{0:.2f}", "{:d}", "{:x}", "{:{}}", "{:{name}}", "{0:>{1}}", "{{", "}}"),
-        *("{0.name}", "{name.name}", "{.real}", "{[a]}", "{name[a]}", "{0[0]}", "{", "}", "%", "%s"),
+        *(
+            "{0.name}",
+            "{name.name}",
+            "{.real}",
+            "{[a]}",
+            "{name[a]}",
+            "{0[0]}",
+            "{",
+            "}",
+            "%",
+            "%s",
+        ),
         *("{:%H:%M}", "{:,}", "{:s}", "{2}", "{other}", "\n", "ü", "\ud800", " "),
     ]
 )
@@ -254,7 +265,7 @@ def test_ten_thousand_random_messages_raise_nothing_but_exceptions():
         kwargs = dict(zip("nae", chance.choices(arguments, k=chance.randrange(3)), strict=False))
         try:
             message = format_message(template, args, kwargs)
-        except Exception:  # noqa: BLE001, S112, PERF203  # what may happen; anything else fails the test
+        except Exception:  # noqa: BLE001, S112  # what may happen; anything else fails the test
             continue
         assert len(message) <= MAX_MESSAGE
         written += 1
@@ -322,7 +333,7 @@ def test_a_large_container_inside_another_is_shown_in_part():
 def test_a_subclass_that_is_written_like_its_base_is_bounded_like_it():
     """A subclass of dict is large just as a dict is."""
 
-    class Config(dict):  # noqa: FURB189  # on purpose
+    class Config(dict):
         def items(self):
             raise AssertionError
 
@@ -451,6 +462,29 @@ def test_the_wish_to_stop_passes(error):
         safe_str(Stopping())
     with pytest.raises(error):
         format_message("{}", (Stopping(),), {})
+
+
+def _room() -> int:
+    """Return how many more calls fit on the stack."""
+    try:
+        return 1 + _room()
+    except RecursionError:
+        return 0
+
+
+def test_a_stack_that_is_full_does_not_make_it_raise():
+    """Where hardly a frame is left, a text without details is returned rather than an error."""
+
+    def descend(left):
+        return descend(left - 1) if left else (safe_repr(Broken()), safe_str(Broken()))
+
+    room = _room()
+    for left in range(4, 40):
+        texts = descend(room - left)
+        assert all(
+            text == "<object without a repr>" or text.startswith("<Broken object at ")
+            for text in texts
+        )
 
 
 # --- escapes ------------------------------------------------------------------------------------
