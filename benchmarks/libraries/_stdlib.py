@@ -1,0 +1,300 @@
+"""`logging`, as it comes and as its documentation says it can be tuned."""
+
+import json
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from itertools import repeat
+
+from benchmarks.cases import (
+    CHANNEL,
+    FIELDS,
+    FURTHER,
+    ORDER,
+    Case,
+    Disk,
+    Emitted,
+    Library,
+    Loop,
+    Memory,
+    Scope,
+    Seen,
+    fail,
+)
+
+LINE = "[%(asctime)s] %(levelname)s: %(name)s: %(message)s"
+LINE_WITH_FIELDS = LINE + "".join(f" {name}=%({name})s" for name in FIELDS)
+
+
+def _infos(log: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> Loop:
+    def infos(count: int) -> None:
+        for _ in repeat(None, count):
+            log.info("order accepted")
+
+    return infos
+
+
+def _orders(log: logging.Logger) -> Loop:
+    def orders(count: int) -> None:
+        for _ in repeat(None, count):
+            log.info("order %s accepted", ORDER)
+
+    return orders
+
+
+def _failures(log: logging.Logger) -> Loop:
+    def failures(count: int) -> None:
+        for _ in repeat(None, count):
+            try:
+                fail()
+            except ValueError:
+                log.exception("order %s not delivered", ORDER)
+
+    return failures
+
+
+class _Null(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        pass
+
+
+class _Caller(logging.Handler):
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.last = record.pathname, record.lineno, record.funcName
+
+
+class _Field(logging.Handler):
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.last = getattr(record, "request_id", None)
+
+
+class _JSONFormatter(logging.Formatter):
+    default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {
+                "time": self.formatTime(record),
+                "level_name": record.levelname,
+                "channel": record.name,
+                "message": record.getMessage(),
+            }
+        )
+
+
+class _AddField(logging.Filter):
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__()
+        self.field = name
+        self.text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        setattr(record, self.field, self.text)
+        return True
+
+
+_NO_FIELDS: Mapping[str, object] = {}
+_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=_NO_FIELDS)
+
+
+class _AddBound(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.__dict__.update(_bound.get())
+        return True
+
+
+@contextmanager
+def _binding(**fields: object) -> Iterator[None]:
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+class Stdlib(Library):
+    """`logging` as it comes."""
+
+    name = "stdlib"
+
+    def describe(self) -> str:
+        """Return the version of the interpreter whose library it is."""
+        return f"logging of CPython {platform.python_version()}"
+
+    def _logger(self, handler: logging.Handler | None, level: int = logging.INFO) -> logging.Logger:
+        log = logging.Logger(CHANNEL, level)  # noqa: LOG001  # a fresh one a case, in no registry
+        if handler is not None:
+            log.addHandler(handler)
+        return log
+
+    def _to_memory(
+        self, level: int = logging.NOTSET, line: str = LINE
+    ) -> tuple[logging.Handler, Memory]:
+        sink = Memory()
+        handler = logging.StreamHandler(sink)
+        handler.setFormatter(logging.Formatter(line))
+        handler.setLevel(level)
+        return handler, sink
+
+    @contextmanager
+    def disabled(self) -> Iterator[Case]:
+        """A logger that is switched off."""
+        handler, sink = self._to_memory()
+        log = self._logger(handler)
+        log.disabled = True
+
+        def enabled_once() -> None:
+            log.disabled = False
+            log.info("order accepted")
+            log.disabled = True
+
+        yield Case(_infos(log), sink, enabled_once)
+
+    @contextmanager
+    def level(self) -> Iterator[Case]:
+        """A call below the logger's level."""
+        handler, sink = self._to_memory()
+        log = self._logger(handler, logging.WARNING)
+        yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
+
+    @contextmanager
+    def uninterested(self) -> Iterator[Case]:
+        """A call the logger lets pass and no handler wants."""
+        handler, sink = self._to_memory(logging.WARNING)
+        log = self._logger(handler)
+        yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
+
+    @contextmanager
+    def caller(self) -> Iterator[Case]:
+        """The place of the call, which plain `logging` always finds out."""
+        seen = Seen()
+        yield Case(_infos(self._logger(_Caller(seen))), seen)
+
+    @contextmanager
+    def line(self) -> Iterator[Case]:
+        """A line to memory."""
+        handler, sink = self._to_memory()
+        yield Case(_infos(self._logger(handler)), sink)
+
+    @contextmanager
+    def argument(self) -> Iterator[Case]:
+        """A line whose message has an argument."""
+        handler, sink = self._to_memory()
+        yield Case(_orders(self._logger(handler)), sink)
+
+    @contextmanager
+    def file(self) -> Iterator[Case]:
+        """A line to a file; `logging.StreamHandler` flushes each."""
+        path = self.file_named("file")
+        handler = logging.FileHandler(path, "a", encoding="utf-8")
+        handler.setFormatter(logging.Formatter(LINE))
+        try:
+            yield Case(_infos(self._logger(handler)), Disk(path))
+        finally:
+            handler.close()
+
+    @contextmanager
+    def fields(self) -> Iterator[Case]:
+        """Fields by the adapter that the documentation proposes."""
+        handler, sink = self._to_memory(line=LINE_WITH_FIELDS)
+        yield Case(_infos(logging.LoggerAdapter(self._logger(handler), FIELDS)), sink)
+
+    @contextmanager
+    def processors(self) -> Iterator[Case]:
+        """Fields by three filters that change the record."""
+        handler, sink = self._to_memory(line=LINE_WITH_FIELDS)
+        log = self._logger(handler)
+        for name, text in FIELDS.items():
+            log.addFilter(_AddField(name, text))
+        yield Case(_infos(log), sink)
+
+    @contextmanager
+    def json(self) -> Iterator[Case]:
+        """JSON by the customary formatter of ten lines."""
+        handler, sink = self._to_memory()
+        handler.setFormatter(_JSONFormatter())
+        yield Case(_infos(self._logger(handler)), sink)
+
+    @contextmanager
+    def exception(self) -> Iterator[Case]:
+        """A line and a traceback."""
+        handler, sink = self._to_memory()
+        yield Case(_failures(self._logger(handler)), sink)
+
+    @contextmanager
+    def scope_fields(self, below: int = 0) -> Iterator[Scope]:
+        """Fields by a context variable and a filter that reads it."""
+        seen = Seen()
+        log = self._logger(_Field(seen))
+        log.addFilter(_AddBound())
+
+        def binds(count: int) -> None:
+            for _ in repeat(None, count):
+                with _binding(request_id="c0ffee", method="POST", path="/orders"):
+                    pass
+
+        def firsts(count: int) -> None:
+            for _ in repeat(None, count):
+                with _binding(request_id="c0ffee", method="POST", path="/orders"):
+                    log.info("order accepted")
+
+        def furthers(count: int) -> None:
+            for _ in repeat(None, count):
+                with _binding(request_id="c0ffee", method="POST", path="/orders"):
+                    log.info("order accepted")
+                    for _ in repeat(None, FURTHER):
+                        log.info("order accepted")
+
+        with self.nested(lambda: _binding(**FIELDS), below):
+            yield Scope(binds, firsts, furthers, _infos(log), lambda: _binding(**FIELDS), seen)
+
+
+class _Tuned:
+    _SETTINGS: Mapping[str, object] = {
+        "raiseExceptions": False,
+        "logThreads": False,
+        "logProcesses": False,
+        "logMultiprocessing": False,
+        "logAsyncioTasks": False,
+        "_srcfile": None,
+    }
+
+    def __enter__(self) -> None:
+        self.before = {name: getattr(logging, name, None) for name in self._SETTINGS}
+        vars(logging).update(self._SETTINGS)
+
+    def __exit__(self, *_: object) -> None:
+        vars(logging).update(self.before)
+
+
+class TunedStdlib(Stdlib):
+    """`logging` without the facts that can be switched off."""
+
+    name = "stdlib tuned"
+
+    def describe(self) -> str:
+        """Return what is switched off."""
+        return "no thread, process and multiprocessing facts, no caller, raiseExceptions off"
+
+    def switched(self) -> AbstractContextManager[None]:
+        """Switch the facts off for one reading: they are global to the process."""
+        return _Tuned()
+
+    # What it does not find out, and what the settings make no difference for.
+    caller = scope_fields = None  # type: ignore[assignment]
+
+    @contextmanager
+    def taken(self) -> Iterator[Case]:
+        """A handler that does nothing; plain `logging`, which finds callers, has the next row."""
+        yield Case(_infos(self._logger(_Null())), Emitted(_Null.emit))
