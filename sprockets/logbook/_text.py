@@ -142,19 +142,23 @@ def escape_block(text: str) -> str:
 # --- bounds ---------------------------------------------------------------------------------------
 
 
-def cut(text: str, limit: int = MAX_MESSAGE) -> str:
+def cut(text: str, limit: int = MAX_MESSAGE, *, missing: int = 0) -> str:
     """Return *text*, or as much of it as fits into *limit* characters together with a mark.
 
+    Args:
+        text: What may be too long.
+        limit: Characters the result has at most.
+        missing: Characters that were left out behind *text* already; they are counted too.
+
     >>> cut("x" * 100, limit=40)
-    'xxxxxxxxxxxxxx … [86 characters cut]'
+    'xxxxxxxxxxxxxxxxx … [83 characters cut]'
     """
     if len(text) <= limit:
         return text
-    return _marked(text, len(text), limit)
+    return _marked(text, len(text) + missing, limit)
 
 
 def _marked(text: str, total: int, limit: int, *, more: str = "") -> str:
-    """Return the start of *text* and a mark that counts what is missing of *total* characters."""
     # The mark with the largest count that can occur decides how much text stays.
     room = len(f" … [{more}{total} characters cut]")
     kept = max(limit - room, 0)
@@ -220,6 +224,8 @@ def _fits(value: object, shape: _Shape) -> bool:
                 return False
             if how.of_pairs:
                 entries = [part for pair in entries for part in pair]  # type: ignore[attr-defined]  # pairs
+            if _SMALL.issuperset(map(type, entries)):
+                continue
             for entry in entries:
                 kind = type(entry)
                 if kind in _CUTTABLE:
@@ -320,7 +326,7 @@ def _outlined(value: object, limit: int, write_atom: Callable[[object], str]) ->
 
 def _atom(value: object) -> str:
     text, excess = _repr(value, _ATOM)
-    return _marked(text, len(text) + excess, _ATOM) if len(text) > _ATOM else text
+    return cut(text, _ATOM, missing=excess)
 
 
 def safe_repr(obj: object, limit: int = 1_000) -> str:
@@ -334,7 +340,7 @@ def safe_repr(obj: object, limit: int = 1_000) -> str:
     """
     try:
         text, excess = _repr(obj, limit)
-        return _marked(text, len(text) + excess, limit) if len(text) > limit else text
+        return cut(text, limit, missing=excess)
     except Exception:  # noqa: BLE001  # the text says it
         try:
             return _repr_of_broken(obj, limit)
@@ -346,7 +352,7 @@ def safe_str(obj: object, limit: int = MAX_MESSAGE) -> str:
     """Return ``str(obj)`` in at most *limit* characters, or a text in its place; never raises."""
     try:
         text, excess = _str(obj, limit)
-        return _marked(text, len(text) + excess, limit) if len(text) > limit else text
+        return cut(text, limit, missing=excess)
     except Exception:  # noqa: BLE001  # the text says it
         try:
             return _repr_of_broken(obj, limit)
@@ -440,7 +446,7 @@ def _format(template: str, args: tuple[object, ...], kwargs: Mapping[str, object
         if len(template) > _CACHED_LENGTH:
             return _build(_parse_long(template), args, kwargs)
         form = _learn(str.__str__(template))
-    if form.plain and _are_small(args) and (not kwargs or _are_small(kwargs.values())):
+    if form.plain and _are_small(args) and _are_small(kwargs.values()):
         return cut(template.format(*args, **kwargs))
     if form.percent is not None and len(args) == form.fields:
         texts = []

@@ -13,7 +13,7 @@ from itertools import islice
 from types import CodeType, TracebackType
 from typing import NamedTuple, TypeAlias
 
-from sprockets.logbook._text import cut, escape_block, escape_line
+from sprockets.logbook._text import MAX_MESSAGE, cut, escape_block, escape_line
 
 ExcInfo: TypeAlias = (
     "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
@@ -243,9 +243,12 @@ def _is_special(exc: BaseException) -> bool:
 
 
 def _in_one_line(text: str) -> str:
-    if text.isprintable():
-        return cut(text)
-    return cut(escape_block(text[:65_537]).replace("\n", "\\n"))
+    """Return *text* without line breaks, at most 64 kB of it."""
+    if len(text) <= MAX_MESSAGE and text.isprintable():
+        return text
+    start = text[: MAX_MESSAGE + 1]
+    escaped = escape_block(start).replace("\n", "\\n")
+    return cut(escaped, missing=len(text) - len(start))
 
 
 # --- the unusual ----------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_every_private_and_internal_name_is_refused_by_name(arguments, shape, ro
 )
 def test_a_refusal_says_what_and_why(arguments, payload, text):
     """Whoever finds the refusal in the log can mend the message."""
-    with pytest.raises(ValueError, match="^refused") as caught:
+    with pytest.raises(ValueError, match=r"^refused") as caught:
         format_message(payload, ("x",), arguments)
 
     assert str(caught.value) == text
