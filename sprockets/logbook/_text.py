@@ -446,8 +446,14 @@ def _format(template: str, args: tuple[object, ...], kwargs: Mapping[str, object
         if len(template) > _CACHED_LENGTH:
             return _build(_parse_long(template), args, kwargs)
         form = _learn(str.__str__(template))
-    if form.plain and _are_small(args) and _are_small(kwargs.values()):
-        return cut(template.format(*args, **kwargs))
+    if (
+        form.plain
+        and (not args or _are_small(args))
+        and (not kwargs or _are_small(kwargs.values()))
+    ):
+        # Not template.format(): a subclass may have its own idea of it.
+        text = str.format(template, *args, **kwargs)
+        return text if len(text) <= MAX_MESSAGE else cut(text)
     if form.percent is not None and len(args) == form.fields:
         texts = []
         for arg in args:

@@ -238,7 +238,9 @@ def test_a_str_subclass_is_a_template_like_any_other():
         def format(self, *args, **kwargs):
             raise AssertionError
 
-    assert format_message(Markup("{0} {0.real}"), (1,), {}) == "1 1"
+    for template in ("{0} {0.real}", "{0:>2}", "{}{}"):
+        expected = template.format(1, 2)
+        assert format_message(Markup(template), (1, 2), {}) == expected
 
 
 def test_the_templates_remembered_are_bounded():
