@@ -1,0 +1,252 @@
+"""Time: the one place that reads the clock and writes ISO 8601.
+
+A *moment* is an instant as a whole number of microseconds since 1970-01-01 00:00 UTC.  Records keep
+moments; ``datetime`` objects are made of them only where somebody asks for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from time import time_ns
+from typing import Final, Literal
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as records show time
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND: Final = 1_000_000
+
+THOUSAND: Final = tuple(f"{number:03d}" for number in range(1000))
+"""Three-digit texts of the numbers below a thousand."""
+
+is_default: bool = True
+"""Whether records show naive UTC, read from the system's clock."""
+is_local: bool = False
+"""Whether records show naive local time."""
+_source: Callable[[], datetime] | None = None
+_format: object = object()
+"""Another object for each format that was set; compare its identity."""
+_watchers: list[Callable[[], object]] = []
+
+
+def moment() -> int:
+    """Return the present moment."""
+    return time_ns() // 1000
+
+
+def source() -> Callable[[], datetime] | None:
+    """Return the callable that gives records their time; ``None`` is the system's clock."""
+    return _source
+
+
+def watch_format(callback: Callable[[], object]) -> None:
+    """Call *callback* after the format was set."""
+    _watchers.append(callback)
+
+
+def set_datetime_format(datetime_format: Literal["utc", "local"] | Callable[[], datetime]) -> None:
+    """Choose what the time of records looks like, in the whole process, from the next record on.
+
+    Whatever it looks like, a record knows its instant, and says it in UTC where it leaves the process.
+
+    Args:
+        datetime_format: ``"utc"`` for naive UTC, which it is to begin with; ``"local"`` for naive
+            local time; or a function that returns the present time.  What such a function returns is
+            kept as it is; if that is naive, it counts as UTC.
+
+    Raises:
+        ValueError: It is none of these, or the function did not return a ``datetime``.
+    """
+    global _source, _format, is_default, is_local
+    if callable(datetime_format):
+        value = datetime_format()
+        if not isinstance(value, datetime):
+            raise ValueError(
+                f"Invalid callable value: {datetime_format!r} returned {value!r}, not a datetime"
+            )
+        _source, is_local = datetime_format, False
+    elif isinstance(datetime_format, str) and datetime_format in ("utc", "local"):
+        _source, is_local = None, datetime_format == "local"
+    else:
+        raise ValueError(
+            f"Invalid value {datetime_format!r}: pass 'utc', 'local', or a function that returns a "
+            "datetime"
+        )
+    is_default = _source is None and not is_local
+    _format = object()
+    for callback in _watchers:
+        callback()
+
+
+def now() -> datetime:
+    """Return the present time as records show it."""
+    return datetime_of(moment()) if _source is None else _source()
+
+
+def datetime_of(moment: int, *, local: bool | None = None) -> datetime:
+    """Return *moment* as a naive ``datetime``.
+
+    Args:
+        moment: Microseconds since the epoch.
+        local: In local time rather than UTC; ``None`` means as records show it now.
+
+    >>> datetime_of(1_000_001, local=False)
+    datetime.datetime(1970, 1, 1, 0, 0, 1, 1)
+    """
+    utc = _EPOCH + timedelta(microseconds=moment)
+    if is_local if local is None else local:
+        return utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    return utc
+
+
+def moment_of(time: datetime) -> int:
+    """Return the moment of *time*; a naive one counts as UTC.
+
+    >>> moment_of(datetime(1970, 1, 1, 0, 0, 1, 1))
+    1000001
+    """
+    offset = time.utcoffset()
+    if offset is None:
+        return (time.replace(tzinfo=None) - _EPOCH) // _MICROSECOND
+    return (time.replace(tzinfo=None) - offset - _EPOCH) // _MICROSECOND
+
+
+def local_moment_of(time: datetime) -> int:
+    """Return the moment of *time*; a naive one counts as local time."""
+    return moment_of(time if time.tzinfo is not None else time.astimezone())
+
+
+# -- text
+
+_MICROSECONDS: Final = re.compile(r"%%|%f")
+
+
+def _split_at_microseconds(spec: str) -> list[str]:
+    pieces = [""]
+    position = 0
+    for match in _MICROSECONDS.finditer(spec):
+        pieces[-1] += spec[position : match.start()]
+        position = match.end()
+        if match[0] == "%f":
+            pieces.append("")
+        else:
+            pieces[-1] += "%%"
+    pieces[-1] += spec[position:]
+    return pieces
+
+
+def time_renderer(spec: str) -> Callable[[int], str]:
+    """Return a function that writes a moment as ``format(datetime_of(moment), spec)`` does.
+
+    The text of a second is made once and kept; only the microseconds differ.
+    """
+    if not spec:
+        return lambda moment: str(datetime_of(moment))
+    specs = _split_at_microseconds(spec)
+    thousand = THOUSAND
+
+    def pieces_of(second: int) -> tuple[str, ...]:
+        whole = datetime_of(second * _SECOND)
+        return tuple([piece and whole.strftime(piece) for piece in specs])
+
+    # One object, replaced whole: another thread sees either the old second or the new one.
+    known: tuple[int, object, tuple[str, ...]] = (0, None, ())
+
+    if len(specs) == 2:
+        pair: tuple[int, object, str, str] = (0, None, "", "")
+
+        def render(moment: int) -> str:
+            nonlocal pair
+            second, microseconds = divmod(moment, 1_000_000)
+            cached = pair
+            if cached[0] != second or cached[1] is not _format:
+                before, after = pieces_of(second)
+                cached = pair = (second, _format, before, after)
+            return (
+                f"{cached[2]}{thousand[microseconds // 1000]}{thousand[microseconds % 1000]}"
+                f"{cached[3]}"
+            )
+
+    else:
+
+        def render(moment: int) -> str:
+            nonlocal known
+            second, microseconds = divmod(moment, 1_000_000)
+            cached = known
+            if cached[0] != second or cached[1] is not _format:
+                cached = known = (second, _format, pieces_of(second))
+            return f"{microseconds:06d}".join(cached[2])
+
+    return render
+
+
+_second: tuple[int, str] = (0, "1970-01-01T00:00:00.")
+
+
+def iso8601(moment: int) -> str:
+    """Return *moment* in UTC, always with six digits of microseconds.
+
+    >>> iso8601(1_000_001)
+    '1970-01-01T00:00:01.000001Z'
+
+    Source: RFC 3339, section 5.6.
+    """
+    global _second
+    second, microseconds = divmod(moment, 1_000_000)
+    cached = _second
+    if cached[0] != second:
+        whole = datetime_of(second * _SECOND, local=False)
+        cached = _second = (second, f"{whole.isoformat()}.")
+    return f"{cached[1]}{THOUSAND[microseconds // 1000]}{THOUSAND[microseconds % 1000]}Z"
+
+
+def format_iso8601(d: datetime | None = None) -> str:
+    """Return *d* in UTC, with six digits of microseconds if it has any; a naive one counts as UTC.
+
+    >>> format_iso8601(datetime(2000, 1, 1, 12, 0, 0, 1234))
+    '2000-01-01T12:00:00.001234Z'
+
+    Args:
+        d: The present moment if not given.
+    """
+    text = iso8601(moment() if d is None else moment_of(d))
+    return text.replace(".000000Z", "Z")
+
+
+_ISO8601: Final = re.compile(
+    r"([0-9]{4})(?:-?([0-9]{2})(?:-?([0-9]{2}))?)?"
+    r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"(Z|([+-])([0-9]{2}):([0-9]{2}))?)?"
+)
+
+
+def parse_iso8601(value: str) -> datetime:
+    """Return the time that *value* says, as naive UTC.
+
+    Missing months and days are the first, a missing time is midnight, a missing zone is UTC, and
+    digits beyond the microseconds are dropped.
+
+    >>> parse_iso8601("2000-01-01T12:00:00.5+01:30")
+    datetime.datetime(2000, 1, 1, 10, 30, 0, 500000)
+
+    Raises:
+        ValueError: *value* is no such time.
+        TypeError: *value* is not text.
+    """
+    match = _ISO8601.fullmatch(value)
+    if match is None:
+        raise ValueError(f"not an ISO 8601 time: {value!r}; expected like 2000-01-31T23:59:59.123456Z")
+    year, month, day, hour, minute, second, fraction, _, sign, hours, minutes = match.groups()
+    time = datetime(  # noqa: DTZ001 - naive UTC is what this returns
+        int(year),
+        int(month or 1),
+        int(day or 1),
+        int(hour or 0),
+        int(minute or 0),
+        int(second or 0),
+        int((fraction or "")[:6].ljust(6, "0")),
+    )
+    if sign is None:
+        return time
+    offset = timezone(timedelta(hours=int(sign + hours), minutes=int(sign + minutes)))
+    return time.replace(tzinfo=offset).astimezone(UTC).replace(tzinfo=None)

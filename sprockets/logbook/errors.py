@@ -1,0 +1,5 @@
+"""The errors of the package that are its own."""
+
+
+class MisuseError(AssertionError, RuntimeError):
+    """Something was called in a way or at a time that it cannot be: a mistake of the program's."""

@@ -1,0 +1,308 @@
+"""Handlers that write lines: to a stream, to standard error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
+from types import TracebackType
+from typing import Any, Protocol
+
+from sprockets.logbook import _caller, _context, _failures, _fork
+from sprockets.logbook._format import LineFormatter, StringFormatterHandlerMixin
+from sprockets.logbook._levels import NOTSET, Level
+from sprockets.logbook.handlers._base import Filter, Handler
+from sprockets.logbook.record import LogRecord
+
+_caller.register(__file__)
+
+
+class SupportsLock(Protocol):
+    """A lock, as far as a stream handler needs it."""
+
+    def acquire(self) -> object:
+        """Wait for the lock and take it."""
+        ...
+
+    def release(self) -> object:
+        """Give the lock back."""
+        ...
+
+
+class _Writing:
+    """Whether a line is being written, and what came from the same thread meanwhile."""
+
+    __slots__ = ("is_under_way", "nested")
+
+    def __init__(self) -> None:
+        self.is_under_way = False
+        self.nested: deque[tuple[str, LogRecord | None]] = deque()
+
+
+class StreamHandler(Handler, StringFormatterHandlerMixin):
+    """Writes each record as one line to *stream*, which it never closes.
+
+    The line is formatted before the lock is taken, so an argument whose ``__str__`` logs does no
+    harm.  A record logged while this thread is in the middle of writing another (from a signal
+    handler, or a finaliser) is written right after it.
+
+    Args:
+        stream: Anything with ``write``; a text stream gets text, a binary one bytes.
+        level: Least level it is interested in, a number or a name.
+        format_string: Layout of a line; ``None`` means :attr:`default_format_string`.
+        encoding: For binary streams; ``None`` means the stream's own, or UTF-8.
+        filter: Called with record and handler; the handler takes what it answers true for.
+        bubble: Whether records go on to the next handler.
+    """
+
+    stream: Any
+    encoding: str | None
+    lock: SupportsLock
+    """Held while writing; may be replaced by anything that has ``acquire`` and ``release``."""
+
+    def __init__(
+        self,
+        stream: Any,
+        level: Level = NOTSET,
+        format_string: str | None = None,
+        encoding: str | None = None,
+        filter: Filter | None = None,
+        bubble: bool = False,
+    ) -> None:
+        Handler.__init__(self, level, filter, bubble)
+        StringFormatterHandlerMixin.__init__(self, format_string)
+        self.encoding = encoding
+        self.lock = RLock()
+        self._writing = _Writing()
+        if stream is not None:
+            self.stream = stream
+        _fork.hold_at_fork(self)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Unbind from the current context, then close."""
+        super().__exit__(exc_type, exc_value, tb)
+        self.close()
+
+    # -- a line
+
+    def emit(self, record: LogRecord) -> None:
+        """Format *record*, then write it as one line."""
+        self._deliver(self.format(record), record)
+
+    def _deliver(self, text: Any, record: LogRecord | None = None) -> None:
+        lock = self.lock
+        lock.acquire()
+        try:
+            writing = self._writing
+            if writing.is_under_way:
+                writing.nested.append((text, record))
+                return
+            writing.is_under_way = True
+            try:
+                self._write_line(text)
+            finally:
+                writing.is_under_way = False
+                if writing.nested:
+                    self._write_nested()
+        finally:
+            lock.release()
+
+    def _write_line(self, text: Any) -> None:
+        self.ensure_stream_is_open()
+        self.write(self.encode(text))
+        if self.should_flush():
+            self.flush()
+
+    def _write_nested(self) -> None:
+        """Write what came while this thread was writing; more may come meanwhile."""
+        writing = self._writing
+        while writing.nested:
+            writing.is_under_way = True
+            try:
+                text, record = writing.nested.popleft()
+                self._write_line(text)
+            except Exception:  # noqa: BLE001 - reported, for the record whose line it is
+                _failures.report(record, sys.exc_info())  # type: ignore[arg-type]  # never empty here
+            finally:
+                writing.is_under_way = False
+
+    def line_writer(self) -> Callable[..., None] | None:
+        """Return what writes a record's line without there being a record, if there is such a way."""
+        formatter = self.formatter
+        if not isinstance(formatter, LineFormatter) or not self._is_standard():
+            return None
+        render = formatter.line_renderer()
+        if render is None:
+            return None
+        put = self._put() or self._write_line
+        writing = self._writing
+        acquire, release = self.lock.acquire, self.lock.release
+
+        def write_line(*facts: Any) -> None:
+            text = render(*facts)
+            acquire()
+            try:
+                if writing.is_under_way:
+                    writing.nested.append((text, None))
+                    return
+                writing.is_under_way = True
+                try:
+                    put(text)
+                finally:
+                    writing.is_under_way = False
+                    if writing.nested:
+                        self._write_nested()
+            finally:
+                release()
+
+        return write_line
+
+    def _put(self) -> Callable[[str], None] | None:
+        """Return what writes one line to the stream as it is now, if nothing of that is overridden."""
+        stream = self.stream
+        if not self._writes_like(StreamHandler) or not isinstance(stream, io.TextIOBase):
+            return None
+        write, flush = stream.write, stream.flush
+
+        def put(text: str) -> None:
+            line = f"{text}\n"
+            try:
+                write(line)
+            except UnicodeEncodeError:
+                self.write(line)
+            flush()
+
+        return put
+
+    def _writes_like(self, base: type[StreamHandler]) -> bool:
+        """Whether encoding, writing and flushing are those of *base*, with nothing overridden."""
+        cls = type(self)
+        return self.__dict__.keys().isdisjoint(_WRITING) and all(
+            getattr(cls, name, None) is getattr(base, name, None) for name in _WRITING
+        )
+
+    def _is_standard(self) -> bool:
+        """Whether nobody could tell a line from one that went by way of a record."""
+        cls = type(self)
+        return (
+            cls.emit is StreamHandler.emit
+            and cls.format is Handler.format
+            and self.always_consumes
+            and self.__dict__.keys().isdisjoint(("emit", "format"))
+        )
+
+    @property
+    def wants_caller(self) -> bool:
+        """Whether the layout shows where the call was."""
+        formatter = self.formatter
+        if isinstance(formatter, LineFormatter) and self._is_standard():
+            return formatter.wants_caller
+        return True
+
+    # -- the stream
+
+    def encode(self, msg: Any) -> Any:
+        """Return what is written for *msg*: the text and a line break, in bytes for a binary stream."""
+        text = f"{msg}\n"
+        stream = self.stream
+        if isinstance(stream, io.TextIOBase) or not self._is_binary(stream):
+            return text
+        encoding = self.encoding or getattr(stream, "encoding", None) or "utf-8"
+        return text.encode(encoding, "replace")
+
+    @staticmethod
+    def _is_binary(stream: Any) -> bool:
+        if isinstance(stream, (io.RawIOBase, io.BufferedIOBase)):
+            return True
+        return "b" in str(getattr(stream, "mode", ""))
+
+    def format_and_encode(self, record: LogRecord) -> Any:
+        """Return what is written for *record*."""
+        return self.encode(self.format(record))
+
+    def ensure_stream_is_open(self) -> None:
+        """Open the stream if it is not; called under the lock, before each write."""
+
+    def write(self, item: Any) -> None:
+        """Write *item*, one whole line, to the stream; called under the lock."""
+        stream = self.stream
+        if stream is None:
+            return
+        try:
+            stream.write(item)
+        except UnicodeEncodeError:
+            encoding = getattr(stream, "encoding", None) or "ascii"
+            stream.write(item.encode(encoding, "backslashreplace").decode(encoding))
+
+    def should_flush(self) -> bool:
+        """Return whether to flush after each record."""
+        return True
+
+    def flush(self) -> None:
+        """Flush the stream, if it can be flushed."""
+        flush = getattr(self.stream, "flush", None)
+        if flush is not None:
+            flush()
+
+    def close(self) -> None:
+        """Flush; the stream is its owner's to close."""
+        self.flush()
+
+    # -- fork
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is in the middle of a line."""
+        lock = self.lock
+        self._held_at_fork = lock.acquire(timeout=0.2) if isinstance(lock, _RLOCK) else None
+
+    def after_fork_in_parent(self) -> None:
+        """Let the other threads go on."""
+        if self._held_at_fork:
+            self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew; lines of other threads are theirs to write, in the parent."""
+        if isinstance(self.lock, _RLOCK):
+            self.lock = RLock()
+            self._writing = _Writing()
+            _context.handlers_changed()
+
+
+_RLOCK = type(RLock())
+_WRITING = frozenset(("encode", "ensure_stream_is_open", "flush", "should_flush", "write"))
+"""What writing a line consists of."""
+
+
+class StderrHandler(StreamHandler):
+    """Writes each record as one line to what ``sys.stderr`` is at that moment.
+
+    Where there is none, as in windowed applications, records are dropped; a closed one is as good
+    as none.
+
+    Args:
+        level: Least level it is interested in, a number or a name.
+        format_string: Layout of a line; ``None`` means :attr:`default_format_string`.
+        filter: Called with record and handler; the handler takes what it answers true for.
+        bubble: Whether records go on to the next handler.
+    """
+
+    def __init__(
+        self,
+        level: Level = NOTSET,
+        format_string: str | None = None,
+        filter: Filter | None = None,
+        bubble: bool = False,
+    ) -> None:
+        super().__init__(None, level, format_string, None, filter, bubble)
+
+    @property
+    def stream(self) -> Any:
+        """Standard error as it is now; ``None`` if there is none."""
+        return sys.stderr
