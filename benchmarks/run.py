@@ -10,6 +10,7 @@ For counts instead of times, where noise matters: ``--callgrind ROW LIBRARY`` (n
 import argparse
 import asyncio
 import contextvars
+import io
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle, islice, repeat
@@ -41,9 +42,9 @@ from benchmarks.rows import (
     KINDS,
     ROWS,
     TASKS,
-    THEN_TARGET_NS,
     UNIT_NS,
     Kind,
+    NotProvenError,
     Row,
 )
 
@@ -59,7 +60,7 @@ QUICK = Effort(rounds=9, reading_us=400)
 class Cells:
     """What was measured: figures with their spread, and the reasons why some are missing or marked.
 
-    All but the units are by name of row and library.
+    Figures and reasons are by name of row and library.
     """
 
     values: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Cells:
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     faults: dict[tuple[str, str], str] = field(default_factory=dict)
     units: list[float] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: str, library: str, ratios: Sequence[float]) -> None:
         """Keep the median of *ratios*."""
@@ -129,8 +131,10 @@ def proven(
 ) -> bool:
     """Return whether the case does what its row says; if not, keep the reason."""
     try:
-        with library.switched():
+        with library.switched(), redirect_stderr(io.StringIO()) as elsewhere:
             context.run(prove)
+        if elsewhere.getvalue():
+            raise NotProvenError(f"something went to stderr: {elsewhere.getvalue()!r}")
     except Exception as error:  # noqa: BLE001  # told at the end; the others go on
         if row not in library.faults:
             cells.failures[row, library.name] = describe(error)
@@ -323,11 +327,6 @@ def show_ns(
 
 def context_rows(depths: Sequence[int]) -> list[tuple[str, str, float | None]]:
     """Return name, title and target of the rows about binding; only the first depth has targets."""
-    parts = [
-        ("bind", "bind + unbind", BIND_TARGET_NS),
-        ("first", "first record", FIRST_TARGET_NS),
-        ("then", "further ones", THEN_TARGET_NS),
-    ]
     return [
         (
             f"{kind.name}-{depth}-{part}",
@@ -335,7 +334,11 @@ def context_rows(depths: Sequence[int]) -> list[tuple[str, str, float | None]]:
             target if depth == 1 else None,
         )
         for kind in KINDS
-        for part, what, target in parts
+        for part, what, target in (
+            ("bind", "bind + unbind", BIND_TARGET_NS),
+            ("first", "first record", FIRST_TARGET_NS),
+            ("then", "further ones", kind.then_target_ns),
+        )
         for depth in depths
     ]
 
@@ -459,7 +462,8 @@ def loaded_libraries(pattern: str, folder: Path, cells: Cells) -> list[Library]:
             cells.failures["all rows", name] = describe(error)
             continue
         libraries.append(library)
-        say(f"{name:12} {library.describe()}")
+        cells.descriptions[name] = library.describe()
+        say(f"{name:12} {cells.descriptions[name]}")
     return libraries
 
 
@@ -521,6 +525,7 @@ def as_json(cells: Cells) -> str:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "unit_ns": median(cells.units) if cells.units else None,
+        "libraries": cells.descriptions,
         "targets": {row.name: row.target for row in ROWS},
         "figures": figures,
         "failures": {f"{row}, {name}": reason for (row, name), reason in cells.failures.items()},

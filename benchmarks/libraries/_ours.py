@@ -4,6 +4,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import metadata
 from itertools import repeat
 
 from benchmarks.cases import (
@@ -132,9 +133,18 @@ class Ours(Library):
     name = "ours"
 
     def describe(self) -> str:
-        """Return where it was imported from, and by which interpreter."""
+        """Return the version, and the interpreter."""
+        try:
+            version = metadata.version("sprockets.http")
+        except metadata.PackageNotFoundError:
+            version = "(from the source tree)"
         python = f"{platform.python_implementation()} {platform.python_version()}"
-        return f"sprockets.logbook {logbook.__version__}, {python}"
+        return f"sprockets.logbook {version}, {python}"
+
+    def prepare(self) -> None:
+        """Take away the handler that writes to stderr while no other is bound."""
+        if (default := getattr(logbook, "default_handler", None)) is not None:
+            default.pop_application()
 
     @contextmanager
     def disabled(self) -> Iterator[Case]:
