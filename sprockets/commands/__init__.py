@@ -1,0 +1,3 @@
+"""Commands: what the command line can do."""
+
+__all__: list[str] = []

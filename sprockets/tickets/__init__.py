@@ -1,0 +1,3 @@
+"""Tickets: the web frontend over what services counted."""
+
+__all__: list[str] = []
