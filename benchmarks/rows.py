@@ -129,6 +129,7 @@ ROWS = [
     Row("caller", "… file, line, function known", 55, _prove_caller),
     Row("line", "formatted line to memory", 50, _prove_lines(_LINE)),
     Row("argument", "… with an argument", None, _prove_lines(_LINE_WITH_ARGUMENT)),
+    Row("own", "… by the logger's own handler", None, _prove_lines(_LINE)),
     Row("file", "… to a file, flushed", 60, _prove_lines(_LINE)),
     Row("fields", "… with three context fields", 55, _prove_lines(_LINE_WITH_FIELDS)),
     Row("processors", "… by three processors", 165, _prove_lines(_LINE_WITH_FIELDS)),

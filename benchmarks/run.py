@@ -188,7 +188,7 @@ def measure_row(row: Row, libraries: Sequence[Library], meter: Meter, cells: Cel
         if row.name == "file" and cases:
             readings[FLOOR] = stack.enter_context(only_write(cases[0][0]))
         if readings:
-            cells.units.append(meter.take_rounds(readings.values()))
+            cells.units.append(meter.take_rounds(row.name, readings.values()))
         for name, each in readings.items():
             cells.add(FLOOR if name == FLOOR else row.name, name, each.ratios)
 
@@ -208,7 +208,9 @@ def measure_contexts(depth: int, libraries: Sequence[Library], meter: Meter, cel
                     ]
         if readings:
             cells.units.append(
-                meter.take_rounds(each for three in readings.values() for each in three)
+                meter.take_rounds(
+                    f"contexts-{depth}", (each for three in readings.values() for each in three)
+                )
             )
         for (row, name), (bind, first, further) in readings.items():
             cells.add(f"{row}-bind", name, bind.ratios)
@@ -272,7 +274,7 @@ async def measure_tasks(
             ]
         if readings:
             cells.units.append(
-                meter.take_rounds(each for three in readings.values() for each in three)
+                meter.take_rounds(row, (each for three in readings.values() for each in three))
             )
         for name, (one, turns, nothing) in readings.items():
             cells.add(f"{row}-one", name, one.ratios)
@@ -388,7 +390,7 @@ def instructions(arguments: Sequence[str], calls: int) -> int:
         *arguments,
     ]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(  # noqa: S603  # our own command line
+    done = subprocess.run(  # our own command line
         command, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode or not (found := re.search(r"Collected : (\d+)", done.stderr)):
@@ -510,8 +512,8 @@ def measure_all(options: argparse.Namespace, folder: Path, cells: Cells) -> None
     if meter.thrown_away:
         say(f"rounds not counted because the machine was disturbed: {meter.thrown_away}")
     if meter.slow:
-        units = ", ".join(f"{each:.0f} ns" for each in meter.slow)
-        say(f"DISTURBED throughout, do not trust: measurements with a unit of {units}")
+        units = ", ".join(f"{name} (unit {unit:.0f} ns)" for name, unit in meter.slow.items())
+        say(f"DISTURBED throughout, do not trust: {units}")
     if cells.failures or cells.faults:
         say(show_failures(cells))
 

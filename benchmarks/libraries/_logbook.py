@@ -8,7 +8,6 @@ from functools import partial
 from itertools import repeat
 
 import logbook
-
 from benchmarks.cases import (
     CHANNEL,
     FIELDS,
@@ -216,6 +215,13 @@ class Logbook(Library):
         """A line whose message has an argument."""
         with self._lines(LINE, _orders) as case:
             yield case
+
+    @contextmanager
+    def own(self) -> Iterator[Case]:
+        """A line to memory by a handler that belongs to the logger."""
+        log, sink = logbook.Logger(CHANNEL), Memory()
+        log.handlers.append(logbook.StreamHandler(sink, format_string=LINE))
+        yield Case(_infos(log), sink)
 
     @contextmanager
     def file(self) -> Iterator[Case]:

@@ -208,6 +208,13 @@ class Ours(Library):
             yield case
 
     @contextmanager
+    def own(self) -> Iterator[Case]:
+        """A line to memory by a handler that belongs to the logger."""
+        log, sink = logbook.Logger(CHANNEL), Memory()
+        log.handlers.append(logbook.StreamHandler(sink, format_string=LINE))
+        yield Case(_infos(log), sink)
+
+    @contextmanager
     def file(self) -> Iterator[Case]:
         """A line to a file; each is flushed."""
         path = self.file_named("file")

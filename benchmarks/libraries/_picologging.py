@@ -112,6 +112,7 @@ class Picologging(Library):
     faults: ClassVar[Mapping[str, str]] = {
         "caller": "tells the caller's caller",
         "line": _NO_MILLISECONDS,
+        "own": _NO_MILLISECONDS,
         "argument": _NO_MILLISECONDS,
         "file": _NO_MILLISECONDS,
         "fields": _NO_MILLISECONDS,
@@ -183,6 +184,9 @@ class Picologging(Library):
         """A line to memory."""
         handler, sink = self._to_memory()
         yield Case(_infos(self._logger(handler)), sink)
+
+    # Handlers always belong to loggers here.
+    own = line
 
     @contextmanager
     def argument(self) -> Iterator[Case]:

@@ -133,7 +133,7 @@ class Stdlib(Library):
         return f"logging of CPython {platform.python_version()}"
 
     def _logger(self, handler: logging.Handler | None, level: int = logging.INFO) -> logging.Logger:
-        log = logging.Logger(CHANNEL, level)  # noqa: LOG001  # a fresh one a case, in no registry
+        log = logging.Logger(CHANNEL, level)  # a fresh one a case, in no registry
         if handler is not None:
             log.addHandler(handler)
         return log
@@ -186,6 +186,9 @@ class Stdlib(Library):
         """A line to memory."""
         handler, sink = self._to_memory()
         yield Case(_infos(self._logger(handler)), sink)
+
+    # Handlers always belong to loggers here.
+    own = line
 
     @contextmanager
     def argument(self) -> Iterator[Case]:
