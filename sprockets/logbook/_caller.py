@@ -20,11 +20,11 @@ _MAX_CACHED: Final = 4_096
 
 
 class Location(NamedTuple):
-    """Where code is."""
+    """Where code is; ``None`` is not known."""
 
-    filename: str
+    filename: str | None
     lineno: int | None
-    func_name: str
+    func_name: str | None
 
 
 # Keyed by the identity of the code, whose hash is slow; the code beside the location keeps it unique.

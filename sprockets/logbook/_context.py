@@ -79,6 +79,7 @@ class Node:
         "flags",
         "handlers",
         "introspection",
+        "is_bare",
         "kind",
         "processors",
         "routes",
@@ -91,6 +92,7 @@ class Node:
     steps: tuple[Any, ...]
     fields: dict[str, Any] | None
     introspection: bool
+    is_bare: bool
 
     def __init__(
         self,
@@ -120,6 +122,8 @@ settings = object()
 floor: int = NEVER
 
 _wants: dict[int, weakref.ref[Want]] = {}
+_kept: dict[int, Want] = {}
+"""Wishes kept alive until the floor is looked at, so that each request does not make its own."""
 _watchers: list[Callable[[], object]] = []
 _changes = 0
 
@@ -165,8 +169,7 @@ def want(level: int) -> Want:
     The order of the two steps matters: the wish exists before the floor is compared.  Whoever raises the floor meanwhile first
     publishes the higher floor, then looks for wishes, then raises the gates, so one of the two notices the other.
     """
-    reference = _wants.get(level)
-    found = reference() if reference is not None else None
+    found = _kept.get(level)
     if found is None:
         with _guard.lock:
             reference = _wants.get(level)
@@ -174,6 +177,7 @@ def want(level: int) -> Want:
             if found is None:
                 found = Want(level)
                 _wants[level] = weakref.ref(found)
+            _kept[level] = found
     if level < floor:
         _settle_floor()
     return found
@@ -182,6 +186,7 @@ def want(level: int) -> Want:
 def tighten_floor() -> None:
     """Raise the floor to what the wishes still alive ask for, and drop the dead ones."""
     with _guard.lock:
+        _kept.clear()
         for level, reference in list(_wants.items()):
             if reference() is None:
                 del _wants[level]
@@ -396,8 +401,7 @@ class NodeStackManager(ContextStackManager):
         if kind == "handlers":
             entry = (_next_number(), obj, node.handlers)
             least = least_level_of(obj)
-            reference = _wants.get(least)
-            wish = None if reference is None else reference()
+            wish = _kept.get(least)
             if wish is None or least < floor:
                 wish = want(least)
             _current.set(Node(entry, node.processors, node.flags, node, kind, wish))

@@ -219,6 +219,7 @@ def _prepare_one(node: Node, application: Application) -> None:
         node.introspection = True
     else:
         node.introspection = bool(Flags.get_flag("introspection", True))
+    node.is_bare = not node.steps and node.fields is None
     node.application = application
 
 
@@ -494,7 +495,9 @@ class RecordDispatcher:
             self.handle(record)
         finally:
             record.late = True
-            if not record.keep_open:
+            if record.keep_open:
+                record.settle_place()
+            else:
                 record.close()
 
     def _make_record(

@@ -155,9 +155,9 @@ class StringFormatter(LineFormatter):
 
     def format_exception(self, record: LogRecord) -> str | None:
         """Return the text of the record's exception, ``None`` if it has none."""
+        exc_info = record.exc_info
         if not self._layout.is_one_line:
             return record.formatted_exception
-        exc_info = record.exc_info
         if isinstance(exc_info, tuple) and exc_info[1] is not None:
             return format_exception(exc_info, one_line_messages=True)
         text = record.formatted_exception
@@ -256,10 +256,11 @@ class _Layout:
             "locate": _caller.locate,
             "message_of": message_of,
             "nothing": {},
-            "nowhere": _Nowhere,
+            "nowhere": _caller.Location(None, None, None),
             "process_id": _fork.process_id,
             "shown": _shown,
         }
+        self._prologue: list[str] = []
         parts: list[str | _Field] = []
         for literal, field, spec, conversion in string.Formatter().parse(text):
             if literal:
@@ -285,7 +286,7 @@ class _Layout:
             lines = [
                 "def render(channel, level, message, moment, exc_info, extra, place):",
                 f"    if len(message) > {MAX_MESSAGE}: message = cut(message)",
-                "    if extra is None: extra = nothing",
+                *self._prologue,
             ]
             if self.wants_caller:
                 lines.append("    where = nowhere if place is None else locate(*place)")
@@ -328,6 +329,8 @@ class _Layout:
         if is_simple and not spec and attribute == "extra" and [s[0] for s in steps[1:]] == [False]:
             key = self._name(steps[1][1])
             shown = "value if type(value := {}) is str else shown(value)"
+            if not self._prologue:
+                self._prologue.append("    if extra is None: extra = nothing")
             return _Field(
                 f"({shown.format(f'record.extra[{key}]')})",
                 f"({shown.format(f'extra.get({key}, empty)')})",
@@ -374,12 +377,6 @@ def _quoted(literal: str) -> str:
     return text.replace('"', "\\x22").replace("{", "{{").replace("}", "}}")
 
 
-class _Nowhere:
-    """The place of a call that is not known."""
-
-    filename = func_name = lineno = None
-
-
 def _shown(value: object) -> str:
     """Return the text of a custom field; one that has none does not cost the line."""
     try:
@@ -395,8 +392,10 @@ def _time_of(spec: str) -> Callable[[LogRecord], str]:
     render = _clock.time_renderer(spec)
 
     def time_of(record: LogRecord) -> str:
-        moment = record.shown_moment
-        return format(record.time, spec) if moment is None else render(moment)
+        moment = record._moment
+        if moment is None or record._time is not None or record._is_local is not _clock.is_local:
+            return format(record.time, spec)
+        return render(moment)
 
     return time_of
 

@@ -72,25 +72,29 @@ def encode(value: object) -> str:
         return "false"
     if kind is float:
         return float.__repr__(value) if math.isfinite(value) else "null"  # type: ignore[arg-type]  # a float
-    if kind is dict:
-        return encode_mapping(value)  # type: ignore[arg-type]  # a dict
+    try:
+        if kind is dict:
+            return encode_mapping(value)  # type: ignore[arg-type]  # a dict
+        if kind is list or kind is tuple:
+            return f"[{','.join([encode(item) for item in value])}]"  # type: ignore[attr-defined]  # one of the two
+    except (RecursionError, RuntimeError):
+        # It contains itself, is very deep, or another thread is changing it.
+        return _encode_other(value)
     return _encode_other(value)
 
 
 def encode_mapping(mapping: Mapping[Any, object]) -> str:
     """Return *mapping* as a JSON object."""
-    try:
-        return (
-            "{"
-            + ",".join(
-                f"{quote(key) if type(key) is str else quote(_key(key))}:{encode(value)}"
-                for key, value in mapping.items()
-            )
-            + "}"
-        )
-    except (RecursionError, RuntimeError):
-        # It contains itself, or another thread is changing it.
-        return _encode_other(dict(mapping))
+    members = [
+        f"{quote(key if type(key) is str else _key(key))}:{encode(value)}"
+        for key, value in mapping.items()
+    ]
+    return f"{{{','.join(members)}}}"
+
+
+_strict: Callable[[Any], str] = json.JSONEncoder(
+    allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
 
 
 def _key(key: object) -> str:
@@ -101,9 +105,9 @@ def _key(key: object) -> str:
 def _encode_other(value: object) -> str:
     safe = to_safe_json(value)
     try:
-        return json.dumps(safe, allow_nan=False, separators=(",", ":"))
+        return _strict(safe)
     except ValueError:
-        return json.dumps(_finite(safe), separators=(",", ":"))
+        return _strict(_finite(safe))
 
 
 def _finite(value: Any) -> Any:
@@ -129,8 +133,8 @@ _OF_RECORD: Final[Mapping[str, Callable[[LogRecord], str]]] = {
     **{name: _attribute(name) for name in FIELDS},
     "time": _time_of,
     "message": lambda record: quote(message_of(record)),
-    "extra": lambda record: encode_mapping(record.extra),
-    "args": lambda record: _encode_other(list(record.args)),
+    "extra": lambda record: encode(dict(record.extra)),
+    "args": lambda record: encode(record.args),
     "msg": lambda record: encode(record.wire_msg),
     "heavy_initialized": lambda _: "true",
     "information_pulled": lambda _: "true",
@@ -142,7 +146,7 @@ _OF_FACTS: Final[Mapping[str, str]] = {
     "level_name": "{quote(level_name(level))}",
     "channel": "{encode(channel)}",
     "message": "{quote(message)}",
-    "extra": "{encode_mapping(extra) if extra else nothing}",
+    "extra": "{encode(extra) if extra else nothing}",
     "filename": "{encode(where.filename)}",
     "lineno": "{encode(where.lineno)}",
     "func_name": "{encode(where.func_name)}",
@@ -155,10 +159,6 @@ _OF_FACTS: Final[Mapping[str, str]] = {
     "formatted_exception": "{null if exc_info is None else quote(format_exception(exc_info))}",
 }
 """The same of the facts of a call, as parts of an f-string."""
-
-
-class _Nowhere:
-    filename = lineno = func_name = None
 
 
 class JSONFormatter(LineFormatter):
@@ -229,7 +229,7 @@ class JSONFormatter(LineFormatter):
             "level_name": get_level_name,
             "locate": _caller.locate,
             "nothing": "{}",
-            "nowhere": _Nowhere,
+            "nowhere": _caller.Location(None, None, None),
             "null": "null",
             "process_id": _fork.process_id,
             "quote": quote,

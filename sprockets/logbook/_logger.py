@@ -323,7 +323,6 @@ class Logger(RecordDispatcher, LoggerMixin):
                 exc_info = resolve_exc_info(exc_info)
             extra = self._with_fields(kwargs.pop("extra", None))
             frame_correction = kwargs.pop("frame_correction", 0)
-        wants_caller = node.introspection and route.wants_caller
         line = route.line
         if line is not None and not node.steps and not self._is_processing:
             # One handler that writes lines, nobody else who looks: no record is needed.
@@ -331,11 +330,11 @@ class Logger(RecordDispatcher, LoggerMixin):
                 message = self._format(msg, args, kwargs) if args or kwargs else msg
                 if type(message) is not str:
                     message = str(message)
-            except Exception:  # noqa: BLE001 - the formatter writes such a message raw, with a note
-                wants_caller = node.introspection
+            except Exception:  # noqa: BLE001, S110 - the formatter writes it raw, with a note
+                pass
             else:
                 place = None
-                if wants_caller:
+                if route.wants_caller and node.introspection:
                     place = _caller.place_of(sys._getframe(2), frame_correction)
                 if node.fields is not None:
                     extra = node.fields if extra is None else {**node.fields, **extra}
@@ -358,8 +357,10 @@ class Logger(RecordDispatcher, LoggerMixin):
         record.msg = msg
         record.args = args
         record.kwargs = kwargs
-        record.exc_info = exc_info
-        record.frame_correction = frame_correction
+        if exc_info is not None:
+            record.exc_info = exc_info
+        if frame_correction:
+            record.frame_correction = frame_correction
         if not self.suppress_dispatcher:
             record._dispatcher = self._reference
         if extra:
@@ -375,13 +376,13 @@ class Logger(RecordDispatcher, LoggerMixin):
                 record._moment = time_ns() // 1000
             else:
                 record._read_clock()
-            if wants_caller or (node.steps and node.introspection) or self._is_processing:
-                record._settle_place(sys._getframe(2))
+            if node.introspection:
+                record.frame = sys._getframe(2)
             if self._is_processing:
                 _guarded(self.process_record, record)
-            elif node.fields is not None:
-                record.extra = make_extra({**node.fields, **record.extra})
-            else:
+            elif not node.is_bare:
+                if node.fields is not None:
+                    record.extra = make_extra({**node.fields, **record.extra})
                 for step in node.steps:
                     try:
                         step(record)
@@ -393,5 +394,7 @@ class Logger(RecordDispatcher, LoggerMixin):
                 report_failed(only, record, _failure())
         finally:
             record.late = True
-            if not record.keep_open:
-                record.close()
+            if record.keep_open:
+                record.settle_place()
+            else:
+                record.exc_info = record.frame = record.calling_frame = record._spot = None

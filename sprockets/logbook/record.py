@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
 
 from sprockets.logbook import _caller, _clock, _fork
@@ -70,7 +70,9 @@ class Lazy(Generic[T]):
     def __get__(self, record: object | None, owner: type) -> Self | T:
         if record is None:
             return self
-        value = record.__dict__[self._name] = self._compute(record)
+        value = self._compute(record)
+        # Not through __dict__: asking for it makes the interpreter build one.
+        setattr(record, self._name, value)
         return value
 
     if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class LogRecord:
     _moment: int | None = None
     _is_local: bool = False
     _time: datetime | None = None
-    _spot: tuple[CodeType, int] | None = None
+    _spot: _caller.Place | None = None
     _dispatcher: weakref.ref[RecordDispatcher] | None = None
 
     def __init__(
@@ -167,7 +169,8 @@ class LogRecord:
         if dispatcher is not None:
             self._dispatcher = weakref.ref(dispatcher)
         if frame is not None:
-            self._settle_place(frame)
+            self.frame = frame
+            self.settle_place()
 
     def __repr__(self) -> str:
         return f"<LogRecord {safe_repr(self.channel)} {self.level} {safe_repr(self.msg)}>"
@@ -189,6 +192,8 @@ class LogRecord:
         if not self.args and not self.kwargs:
             return self.msg
         try:
+            if type(self)._format_message is LogRecord._format_message and type(self.msg) is str:
+                return format_message(self.msg, self.args, self.kwargs)
             return self._format_message(self.msg, *self.args, **self.kwargs)
         except Exception as error:
             raise TypeError(
@@ -234,13 +239,6 @@ class LogRecord:
             self._moment = _clock.moment_of(self._time)
         return self._moment
 
-    @property
-    def shown_moment(self) -> int | None:
-        """The instant, if :attr:`time` is nothing but that instant as ``set_datetime_format`` shows it."""
-        if self._time is None and self._is_local is _clock.is_local:
-            return self._moment
-        return None
-
     # -- where
 
     @Lazy
@@ -254,11 +252,6 @@ class LogRecord:
         return frame
 
     @Lazy
-    def func_name(self) -> str | None:
-        """Name of the calling function."""
-        return None if self._spot is None else self._spot[0].co_name
-
-    @Lazy
     def module(self) -> str | None:
         """Name of the calling module."""
         frame = self.calling_frame
@@ -267,26 +260,33 @@ class LogRecord:
     @Lazy
     def filename(self) -> str | None:
         """Absolute path of the calling module's file; ``<…>`` for code that has none."""
-        return None if self._spot is None else _caller.locate(*self._spot).filename
+        return self._find_place().filename
 
     @Lazy
     def lineno(self) -> int | None:
         """Line of the logging call."""
-        return None if self._spot is None else _caller.locate(*self._spot).lineno
+        return self._find_place().lineno
 
-    def _settle_place(self, frame: FrameType) -> None:
-        """Fix which instruction the call is at: the frame will move on."""
-        self.frame = frame
-        code = frame.f_code
-        if self.frame_correction > 0 or code.co_filename in _caller.MACHINERY:
-            caller = self.calling_frame
-            if caller is None:
-                return
-            frame = caller
-            code = frame.f_code
-        else:
-            self.calling_frame = frame
-        self._spot = (code, frame.f_lasti)
+    @Lazy
+    def func_name(self) -> str | None:
+        """Name of the calling function."""
+        return self._find_place().func_name
+
+    def _find_place(self) -> _caller.Location:
+        """Find file, line and function, and store those that are not known yet."""
+        if self._spot is None:
+            self.settle_place()
+        location = _NOWHERE if self._spot is None else _caller.locate(*self._spot)
+        facts = self.__dict__
+        facts.setdefault("filename", location.filename)
+        facts.setdefault("lineno", location.lineno)
+        facts.setdefault("func_name", location.func_name)
+        return location
+
+    def settle_place(self) -> None:
+        """Fix which instruction the call is at: its frame will move on."""
+        if self._spot is None and self.frame is not None:
+            self._spot = _caller.place_of(self.frame, self.frame_correction)
 
     # -- who
 
@@ -326,6 +326,8 @@ class LogRecord:
     @Lazy
     def formatted_exception(self) -> str | None:
         """Traceback text, chained exceptions included."""
+        if self.exc_info is None:
+            return None
         exc_info = self._resolved_exc_info()
         return None if exc_info is None else format_exception(exc_info)
 
@@ -378,7 +380,8 @@ class LogRecord:
         if self._time is None and self._moment is None:
             self._read_clock()
         if frame is not None:
-            self._settle_place(frame)
+            self.frame = frame
+            self.settle_place()
         if self.exc_info is not None:
             self.exc_info = resolve_exc_info(self.exc_info)
 
@@ -542,6 +545,7 @@ def _decoded(msg: object) -> str:
     return msg.decode("utf-8", "replace") if isinstance(msg, bytes) else safe_str(msg)
 
 
+_NOWHERE: Final = _caller.Location(None, None, None)
 _PULLED: Final = (
     "process_name",
     "thread",

@@ -113,12 +113,12 @@ class Handler(ContextObject):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name in _WATCHED and "_least" in self.__dict__:
+        if name in _WATCHED:
             self._watched_attribute_changed(name)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if name in _WATCHED and "_least" in self.__dict__:
+        if name in _WATCHED:
             self._watched_attribute_changed(name)
 
     def __repr__(self) -> str:
@@ -126,7 +126,9 @@ class Handler(ContextObject):
         return f"<{type(self).__name__} level={level}>"
 
     def _watched_attribute_changed(self, name: str) -> None:
-        self.__dict__.pop("_least", None)
+        if self.__dict__.pop("_least", None) is None:
+            # Nobody has asked yet, so nothing rests on it.
+            return
         if name in ("level", "should_handle"):
             # Nobody knows where the handler is bound, so its wish is kept with it, for good.
             self.__dict__["_want"] = _context.want(self.least_level)

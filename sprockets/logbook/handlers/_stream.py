@@ -34,9 +34,10 @@ class SupportsLock(Protocol):
 class _Writing:
     """Whether a line is being written, and what came from the same thread meanwhile."""
 
-    __slots__ = ("is_under_way", "nested")
+    __slots__ = ("is_under_way", "nested", "put")
 
     def __init__(self) -> None:
+        self.put: Callable[[str], None] | None = None
         self.is_under_way = False
         self.nested: deque[tuple[str, LogRecord | None]] = deque()
 
@@ -106,13 +107,23 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
                 return
             writing.is_under_way = True
             try:
-                self._write_line(text)
+                (writing.put or self._find_put())(text)
             finally:
                 writing.is_under_way = False
                 if writing.nested:
                     self._write_nested()
         finally:
             lock.release()
+
+    def _find_put(self) -> Callable[[str], None]:
+        put = self._writing.put = self._put() or self._write_line
+        return put
+
+    def _watched_attribute_changed(self, name: str) -> None:
+        super()._watched_attribute_changed(name)
+        writing = self.__dict__.get("_writing")
+        if writing is not None:
+            writing.put = None
 
     def _write_line(self, text: Any) -> None:
         self.ensure_stream_is_open()
@@ -141,12 +152,24 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         render = formatter.line_renderer()
         if render is None:
             return None
-        put = self._put() or self._write_line
+        return self._line_writer(render, self._put() or self._write_line)
+
+    def _line_writer(
+        self, render: Callable[..., str], put: Callable[[str], None]
+    ) -> Callable[..., None]:
         writing = self._writing
         acquire, release = self.lock.acquire, self.lock.release
 
-        def write_line(*facts: Any) -> None:
-            text = render(*facts)
+        def write_line(
+            channel: str | None,
+            level: int,
+            message: str,
+            moment: int,
+            exc_info: Any,
+            extra: Any,
+            place: Any,
+        ) -> None:
+            text = render(channel, level, message, moment, exc_info, extra, place)
             acquire()
             try:
                 if writing.is_under_way:
@@ -167,16 +190,15 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
     def _put(self) -> Callable[[str], None] | None:
         """Return what writes one line to the stream as it is now, if nothing of that is overridden."""
         stream = self.stream
-        if not self._writes_like(StreamHandler) or not isinstance(stream, io.TextIOBase):
+        if not self._writes_like(StreamHandler) or not isinstance(stream, _TEXT_STREAM):
             return None
         write, flush = stream.write, stream.flush
 
         def put(text: str) -> None:
-            line = f"{text}\n"
             try:
-                write(line)
+                write(text + "\n")
             except UnicodeEncodeError:
-                self.write(line)
+                self.write(text + "\n")
             flush()
 
         return put
@@ -212,7 +234,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         """Return what is written for *msg*: the text and a line break, in bytes for a binary stream."""
         text = f"{msg}\n"
         stream = self.stream
-        if isinstance(stream, io.TextIOBase) or not self._is_binary(stream):
+        if isinstance(stream, _TEXT_STREAM) or not self._is_binary(stream):
             return text
         encoding = self.encoding or getattr(stream, "encoding", None) or "utf-8"
         return text.encode(encoding, "replace")
@@ -276,6 +298,8 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
 
 
 _RLOCK = type(RLock())
+# The class below io.TextIOBase: the same streams, without the detour of an abstract base class.
+_TEXT_STREAM = io.TextIOBase.__bases__[0]
 _WRITING = frozenset(("encode", "ensure_stream_is_open", "flush", "should_flush", "write"))
 """What writing a line consists of."""
 
