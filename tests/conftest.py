@@ -16,7 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.rules:
         config.option.collectonly = True
-        config.option.verbose = -2
 
 
 def _sort_key(rule: str) -> tuple[str, int, str]:
@@ -30,6 +29,8 @@ def _promise(item: pytest.Item) -> str:
     return doc.splitlines()[0] if doc else item.name
 
 
+# First, so that nothing is left for pytest itself to list.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.option.rules:
         return
@@ -46,3 +47,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             write.line(f"{rule:8} {promise}  ({name})")
     write.line(f"{len(tests)} promises, {sum(map(len, tests.values()))} tests")
     session.items.clear()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A list was asked for and given; that there is nothing to run is no failure.
+    if session.config.option.rules and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK

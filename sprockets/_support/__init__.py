@@ -1,3 +1,6 @@
 """Support: what every package here may stand on."""
 
-__all__: list[str] = []
+from sprockets._support.deprecation import deprecated, moved
+from sprockets._support.optional import MissingDependency, optional
+
+__all__ = ["MissingDependency", "deprecated", "moved", "optional"]
