@@ -1,4 +1,4 @@
-"""Logging in which records fall through stacks of handlers bound to the application and the context."""
+"""Logging: records fall through stacks of handlers bound to the application and the context."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,8 +1,8 @@
 """The caller: which frame logged, and where that is.
 
 Frames of this package's own machinery are skipped, by the name of their file.  A place is a code
-object with the index of an instruction; it does not move on as a frame does, and keeps nothing alive
-but the code.
+object with the index of an instruction; it does not move on as a frame does, and keeps nothing
+alive but the code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Location(NamedTuple):
     func_name: str | None
 
 
-# Keyed by the identity of the code, whose hash is slow; the code beside the location keeps it unique.
+# Keyed by the identity of the code, whose hash is slow; the code beside the location keeps it
+# unique.
 _locations: dict[tuple[int, int], tuple[Location, CodeType]] = {}
 _paths: dict[str, str] = {}
 

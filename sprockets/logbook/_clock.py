@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from time import time_ns
+from time import time_ns as time_ns
 from typing import Final, Literal
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as records show time
@@ -47,12 +47,13 @@ def watch_format(callback: Callable[[], object]) -> None:
 def set_datetime_format(datetime_format: Literal["utc", "local"] | Callable[[], datetime]) -> None:
     """Choose what the time of records looks like, in the whole process, from the next record on.
 
-    Whatever it looks like, a record knows its instant, and says it in UTC where it leaves the process.
+    Whatever it looks like, a record knows its instant, and says it in UTC where it leaves the
+    process.
 
     Args:
         datetime_format: ``"utc"`` for naive UTC, which it is to begin with; ``"local"`` for naive
-            local time; or a function that returns the present time.  What such a function returns is
-            kept as it is; if that is naive, it counts as UTC.
+            local time; or a function that returns the present time.  What such a function returns
+            is kept as it is; if that is naive, it counts as UTC.
 
     Raises:
         ValueError: It is none of these, or the function did not return a ``datetime``.
@@ -65,7 +66,7 @@ def set_datetime_format(datetime_format: Literal["utc", "local"] | Callable[[], 
                 f"Invalid callable value: {datetime_format!r} returned {value!r}, not a datetime"
             )
         _source, is_local = datetime_format, False
-    elif isinstance(datetime_format, str) and datetime_format in ("utc", "local"):
+    elif datetime_format in ("utc", "local"):
         _source, is_local = None, datetime_format == "local"
     else:
         raise ValueError(
@@ -235,7 +236,9 @@ def parse_iso8601(value: str) -> datetime:
     """
     match = _ISO8601.fullmatch(value)
     if match is None:
-        raise ValueError(f"not an ISO 8601 time: {value!r}; expected like 2000-01-31T23:59:59.123456Z")
+        raise ValueError(
+            f"not an ISO 8601 time: {value!r}; expected like 2000-01-31T23:59:59.123456Z"
+        )
     year, month, day, hour, minute, second, fraction, _, sign, hours, minutes = match.groups()
     time = datetime(  # noqa: DTZ001 - naive UTC is what this returns
         int(year),

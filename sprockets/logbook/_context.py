@@ -1,12 +1,14 @@
 """The stacks: what is bound to the application, and what to the current context.
 
-A :class:`Node` is everything one context has bound.  It never changes: a push or a pop makes (or finds again) another node and
-sets it in one context variable, so tasks and threads cannot see each other's bindings.  The application's part is one immutable
-:class:`Application`; whoever caches something that depends on it compares its identity with :data:`application`.
+A :class:`Node` is everything one context has bound.  It never changes: a push or a pop makes (or
+finds again) another node and sets it in one context variable, so tasks and threads cannot see each
+other's bindings.  The application's part is one immutable :class:`Application`; whoever caches
+something that depends on it compares its identity with :data:`application`.
 
-Loggers keep a *gate*, the least level at which anything at all could happen.  It rests on :data:`floor`, the least level that any
-bound handler wants; see :func:`watch_floor`.  The floor may be too low (a call then takes the long way to find nobody interested);
-it is never too high, for that would lose a record.
+Loggers keep a *gate*, the least level at which anything at all could happen.  It rests on
+:data:`floor`, the least level that any bound handler wants; see :func:`watch_floor`.  The floor may
+be too low (a call then takes the long way to find nobody interested); it is never too high, for
+that would lose a record.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from threading import RLock
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 from sprockets.logbook import _clock, _fork
 from sprockets.logbook.errors import MisuseError
@@ -38,8 +40,9 @@ _next_number = itertools.count(1).__next__
 class Want:
     """A wish for records from *level* up, alive as long as somebody who has it is.
 
-    All who want the same level hold the same object, and :data:`floor` is worked out from those still alive.  The garbage
-    collector does the counting, so a context that dies without popping takes its wish along.
+    All who want the same level hold the same object, and :data:`floor` is worked out from those
+    still alive.  The garbage collector does the counting, so a context that dies without popping
+    takes its wish along.
     """
 
     __slots__ = ("__weakref__", "level")
@@ -67,9 +70,10 @@ class Application:
 class Node:
     """What one context has bound.
 
-    ``handlers``, ``processors`` and ``flags`` are the tops of the three stacks.  The node of the last push is ``below``, and
-    ``kind`` names the stack that it grew; a node made by popping out of order has neither.  ``application``, ``routes``,
-    ``steps``, ``fields`` and ``introspection`` belong to the dispatcher, which fills them for one :class:`Application`.
+    ``handlers``, ``processors`` and ``flags`` are the tops of the three stacks.  The node of the
+    last push is ``below``, and ``kind`` names the stack that it grew; a node made by popping out of
+    order has neither.  ``application``, ``routes``, ``steps``, ``fields`` and ``introspection``
+    belong to the dispatcher, which fills them for one :class:`Application`.
     """
 
     __slots__ = (
@@ -129,7 +133,7 @@ _changes = 0
 
 
 class _Guard:
-    """The lock that changes of the application's stacks and of the floor are made under; good across fork."""
+    """The lock that the application's stacks and the floor are changed under; good across fork."""
 
     def __init__(self) -> None:
         self.lock = RLock()
@@ -159,15 +163,16 @@ _guard = _Guard()
 
 
 def watch_floor(callback: Callable[[], object]) -> None:
-    """Call *callback* after :data:`floor` changed; it must be quick, re-entrant, and must not raise."""
+    """Call *callback* after :data:`floor` changed; it is quick, re-entrant, and does not raise."""
     _watchers.append(callback)
 
 
 def want(level: int) -> Want:
     """Return the shared wish for *level*, having made sure that no gate is above it.
 
-    The order of the two steps matters: the wish exists before the floor is compared.  Whoever raises the floor meanwhile first
-    publishes the higher floor, then looks for wishes, then raises the gates, so one of the two notices the other.
+    The order of the two steps matters: the wish exists before the floor is compared.  Whoever
+    raises the floor meanwhile first publishes the higher floor, then looks for wishes, then raises
+    the gates, so one of the two notices the other.
     """
     found = _kept.get(level)
     if found is None:
@@ -197,8 +202,8 @@ def tighten_floor() -> None:
 def _settle_floor() -> None:
     """Work the floor out and tell the watchers, again and again until nothing changed meanwhile.
 
-    A signal handler may bind a handler in the middle of this; it then runs its own, complete pass, and the check at the end
-    sees that and starts over.
+    A signal handler may bind a handler in the middle of this; it then runs its own, complete pass,
+    and the check at the end sees that and starts over.
     """
     global floor, _changes
     with _guard.lock:
@@ -224,7 +229,7 @@ def _least_level() -> int:
 
 
 def _least_level_of_application() -> int:
-    """The least level that some handler of the application wants, blackholes above it taken into account."""
+    """The least level that a handler of the application wants and no blackhole keeps from it."""
     least = ceiling = NEVER
     for handler in _objects(application.handlers):
         level = least_level_of(handler)
@@ -314,16 +319,18 @@ def merged(one: Entry | None, other: Entry | None) -> tuple[Any, ...]:
 class ContextStackManager:
     """A stack of objects with two parts: the application's, and the current context's.
 
-    This base keeps both parts itself; the handlers, processors and flags of the package share one node a context instead.
-    All methods may be called from any thread and any task.
+    This base keeps both parts itself; the handlers, processors and flags of the package share one
+    node a context instead. All methods may be called from any thread and any task.
     """
 
     def __init__(self) -> None:
-        self._context: ContextVar[Entry | None] = ContextVar("sprockets.logbook.stack", default=None)
+        self._context: ContextVar[Entry | None] = ContextVar(
+            "sprockets.logbook.stack", default=None
+        )
         self._application: Entry | None = None
 
     def iter_context_objects(self) -> Iterator[Any]:
-        """Return the bound objects, of the application and of this context, the most recently pushed first.
+        """Return the bound objects of application and context, the most recently pushed first.
 
         The answer is a snapshot: binding something while iterating does not change it.
         """
@@ -367,7 +374,7 @@ class ContextStackManager:
 
     @staticmethod
     def expect(entry: Entry | None, expected: Any = None, which: str = "") -> Entry:
-        """Return the top *entry* of *which* stack, if there is one, and it is the *expected* one."""
+        """Return the top *entry* of *which* stack, if there is one and it is the *expected* one."""
         if entry is None:
             raise MisuseError(f"no objects on {which}stack")
         if expected is not None and entry[1] is not expected:
@@ -391,7 +398,7 @@ class NodeStackManager(ContextStackManager):
         self.kind: Kind = kind
 
     def iter_context_objects(self) -> Iterator[Any]:
-        """Return the bound objects, of the application and of this context, the most recently pushed first."""
+        """Return the bound objects of application and context, the most recently pushed first."""
         return iter(merged(getattr(_current.get(), self.kind), getattr(application, self.kind)))
 
     def push_context(self, obj: Any) -> None:
@@ -457,8 +464,8 @@ class NodeStackManager(ContextStackManager):
 class StackedObject:
     """Something that can be bound: to the application, or to the current context.
 
-    ``with obj:`` binds to the current context, which is the thread in threaded code and the task in asyncio code.  What is
-    pushed must be popped in reverse order, in the context it was pushed in.
+    ``with obj:`` binds to the current context, which is the thread in threaded code and the task in
+    asyncio code.  What is pushed must be popped in reverse order, in the context it was pushed in.
     """
 
     def push_context(self) -> None:
@@ -548,7 +555,7 @@ class ApplicationBinding(Generic[T]):
 class ContextObject(StackedObject):
     """A stacked object whose class owns a stack."""
 
-    stack_manager: ContextStackManager | None = None
+    stack_manager: ClassVar[ContextStackManager | None] = None
     """The stack that objects of this class, and of its subclasses, are bound on."""
 
     def _manager(self) -> ContextStackManager:
@@ -564,7 +571,8 @@ class ContextObject(StackedObject):
         """Unbind from the current context.
 
         Raises:
-            AssertionError: Nothing is bound, or something else is on top; the stack stays as it was.
+            AssertionError: Nothing is bound, or something else is on top; the stack stays as it
+            was.
         """
         (self.stack_manager or self._manager()).pop_context(self)
 
@@ -576,7 +584,8 @@ class ContextObject(StackedObject):
         """Unbind from the application.
 
         Raises:
-            AssertionError: Nothing is bound, or something else is on top; the stack stays as it was.
+            AssertionError: Nothing is bound, or something else is on top; the stack stays as it
+            was.
         """
         self._manager().pop_application(self)
 

@@ -1,7 +1,7 @@
 """Dispatch: which handlers see a record, in which order, and where its way ends.
 
-A record's way is worked out once per context and level, and kept as a :class:`Route` on the context's
-node.  :func:`deliver` is the way itself.
+A record's way is worked out once per context and level, and kept as a :class:`Route` on the
+context's node.  :func:`deliver` is the way itself.
 """
 
 from __future__ import annotations
@@ -100,6 +100,22 @@ def deliver(
             return
 
 
+def follow(record: LogRecord, route: Route) -> None:
+    """Do what :func:`deliver` does, for a record that is initialised and processed already."""
+    for handler, is_asked in route.steps:
+        if is_asked and not _is_interested(handler, record):
+            continue
+        if handler.blackhole:
+            if handler.bubble:
+                continue
+            if handler.filter is None:
+                return
+        if handler.filter is not None and not _accepts(handler, record):
+            continue
+        if handler.blackhole or (_has_handled(handler, record) and not handler.bubble):
+            return
+
+
 def _is_interested(handler: SupportsHandle, record: LogRecord) -> bool:
     try:
         return handler.should_handle(record)
@@ -152,16 +168,22 @@ class Route:
 
     Attributes:
         handlers: The candidates, those left out that could only have said no.
+        steps: The candidates, each with whether it has to be asked if it is interested.
+        is_certain: Whether the first of them gets the record for certain, or at least its filter.
         only: The one handler it all comes down to, if it has no filter and no way to decline.
         line: Writes a record's line for ``only`` without there being a record, if nobody can tell.
         wants_caller: Whether anybody on the way may ask where the call was.
     """
 
-    __slots__ = ("handlers", "line", "only", "wants_caller")
+    __slots__ = ("handlers", "is_certain", "line", "only", "steps", "wants_caller")
 
     def __init__(self, handlers: tuple[Any, ...]) -> None:
         self.handlers = handlers
-        first = handlers[0]
+        self.steps = tuple(
+            [(handler, not getattr(handler, "is_predictable", False)) for handler in handlers]
+        )
+        first, is_asked = self.steps[0]
+        self.is_certain = not is_asked
         self.only = first if len(handlers) == 1 and _takes_all(first) else None
         self.line: Callable[..., None] | None = None
         if self.only is not None and _clock.source() is None:
@@ -224,15 +246,43 @@ def _prepare_one(node: Node, application: Application) -> None:
 
 
 def _prepare_processors(node: Node, application: Application) -> None:
-    processors = merged(node.processors, application.processors)
+    below = node.below
+    entry = node.processors
+    newest = application.processors
+    if (
+        below is not None
+        and node.kind == "processors"
+        and entry is not None
+        and (newest is None or entry[0] > newest[0])
+        and _prepare_top_processor(node, below, entry[1])
+    ):
+        return
+    processors = merged(entry, newest)
     node.steps = ()
     node.fields = None
     if any(type(processor) is not Fields for processor in processors):
-        node.steps = tuple(processor.process for processor in processors)
+        node.steps = tuple([processor.process for processor in processors])
     elif processors:
         node.fields = {}
         for processor in reversed(processors):
             node.fields.update(processor.fields)
+
+
+def _prepare_top_processor(node: Node, below: Node, top: Any) -> bool:
+    """Put *top* before the processors of the node below, if that is all there is to do."""
+    if type(top) is not Fields:
+        if below.fields is not None:
+            return False
+        node.steps = (top.process, *below.steps)
+        node.fields = None
+        return True
+    if below.steps:
+        node.steps = (top.process, *below.steps)
+        node.fields = None
+    else:
+        node.steps = ()
+        node.fields = dict(top.fields) if below.fields is None else {**below.fields, **top.fields}
+    return True
 
 
 def find_route(node: Node, level: int) -> Route | None:
@@ -248,9 +298,10 @@ def _make_route(node: Node, level: int) -> Route | None:
     top = _newest(node.handlers, _context.application.handlers)
     if top is None:
         return None
-    if _takes_all(top) and not top.bubble and level >= top.level:
+    route = own_route(top)
+    if route is not None and level >= top.level:
         # The commonest case: it goes no further, whatever else is bound, in any context.
-        return _own_route(top)
+        return route
     found = tuple(_candidates(merged(node.handlers, _context.application.handlers), level))
     return Route(found) if found else None
 
@@ -261,10 +312,13 @@ def _newest(one: Entry | None, other: Entry | None) -> Any:
     return None if one is None else one[1]
 
 
-def _own_route(handler: Any) -> Route:
-    known: tuple[object, Route] | None = handler.__dict__.get("_own_route")
+def own_route(handler: Any) -> Route | None:
+    """Return the route of what comes to *handler* first; ``None`` if it may not end there."""
+    known: tuple[object, Route | None] | None = handler.__dict__.get("_own_route")
     if known is None or known[0] is not _context.settings:
-        known = (_context.settings, Route((handler,)))
+        _context.least_level_of(handler)
+        ends_there = _takes_all(handler) and not handler.bubble
+        known = (_context.settings, Route((handler,)) if ends_there else None)
         handler.__dict__["_own_route"] = known
     return known[1]
 
@@ -353,7 +407,7 @@ class HandlerList(list[Any]):
         super().__delitem__(index)
         _refresh_gates()
 
-    def __iadd__(self, handlers: Iterable[Any]) -> HandlerList:  # type: ignore[misc, override]  # as list does
+    def __iadd__(self, handlers: Iterable[Any]) -> HandlerList:  # type: ignore[misc]  # as list does
         self.extend(handlers)
         return self
 
@@ -394,18 +448,27 @@ class RecordDispatcher:
     )
 
     _origin: RecordDispatcher | None = None
+    _reference: weakref.ref[RecordDispatcher]
     _gate = NOTSET
     """Least level at which anything at all could happen; kept up to date from all sides."""
     _is_direct = False
     """Whether records may take the short way: nothing of it is overridden or its own."""
+    _first: Any = None
+    """The first of its own handlers."""
     _is_processing = False
     """Whether records need :meth:`process_record` rather than just the bound processors."""
 
     def __init__(self, name: str | None = None, level: Level = NOTSET) -> None:
         self.__dict__.update(name=name, group=None, handlers=HandlerList())
-        self._reference = weakref.ref(self, _dispatchers.discard)
-        _dispatchers.add(self._reference)
+        self._register()
         self.level = level
+
+    def _register(self) -> None:
+        """Have the gate kept up to date from now on."""
+        reference: weakref.ref[RecordDispatcher] = weakref.ref(self, _dispatchers.discard)
+        self.__dict__["_reference"] = reference
+        _dispatchers.add(reference)
+        self._refresh_gate()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "handlers" and type(value) is not HandlerList:
@@ -435,11 +498,12 @@ class RecordDispatcher:
             cls.handle is standard.handle
             and cls.call_handlers is standard.call_handlers
             and cls.make_record_and_handle is standard.make_record_and_handle
-            and not own.get("handlers")
             and own.keys().isdisjoint(("handle", "call_handlers", "make_record_and_handle"))
         )
         group = self._effective_group()
+        handlers = own.get("handlers")
         own["_is_direct"] = is_direct
+        own["_first"] = handlers[0] if handlers else None
         own["_is_processing"] = (
             cls.process_record is not standard.process_record
             or "process_record" in own
@@ -447,7 +511,7 @@ class RecordDispatcher:
         )
         if self.disabled:
             own["_gate"] = NEVER
-        elif is_direct:
+        elif is_direct and not handlers:
             own["_gate"] = max(self.level, _context.floor)
         else:
             own["_gate"] = self.level

@@ -1,7 +1,8 @@
 """When logging itself fails: the one place that decides who hears of it.
 
 Nothing that goes wrong in a handler, formatter, filter or processor reaches the application, unless
-the flag ``errors`` is ``"raise"``.  It is counted, and reported on standard error where there is one.
+the flag ``errors`` is ``"raise"``.  It is counted, and reported on standard error where there is
+one.
 """
 
 from __future__ import annotations

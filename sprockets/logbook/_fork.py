@@ -1,7 +1,8 @@
 """Fork: locks that a child process does not find held by a thread it does not have.
 
-Before a fork all registered owners are asked to come to rest, so that no line is half written and no
-lock half held; the waits are bounded, since a fork must not hang.  In the child each starts anew.
+Before a fork all registered owners are asked to come to rest, so that no line is half written and
+no lock half held; the waits are bounded, since a fork must not hang.  In the child each starts
+anew.
 """
 
 from __future__ import annotations

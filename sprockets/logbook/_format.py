@@ -6,7 +6,7 @@ stays on its line.
 
 from __future__ import annotations
 
-import _string
+import _string  # type: ignore[import-not-found]  # the parser of str.format, which has no stub
 import string
 import threading
 from abc import ABC, abstractmethod
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 _caller.register(__file__)
 
 DEFAULT_FORMAT_STRING: Final = (
-    "[{record.time:%Y-%m-%d %H:%M:%S.%f%z}] "
-    "{record.level_name}: {record.channel}: {record.message}"
+    "[{record.time:%Y-%m-%d %H:%M:%S.%f%z}] {record.level_name}: {record.channel}: {record.message}"
 )
 SYSLOG_FORMAT_STRING: Final = "{record.channel}: {record.message}"
 NTLOG_FORMAT_STRING: Final = """\
@@ -115,8 +114,8 @@ class StringFormatter(LineFormatter):
     """Formats records by a layout in the syntax of ``str.format``.
 
     ``record`` and ``handler`` are the names a layout may use, with all their attributes:
-    ``{record.message}``, ``{record.time:%H:%M}``, ``{record.extra[user]}``.  An exception's traceback
-    follows on lines of its own.
+    ``{record.message}``, ``{record.time:%H:%M}``, ``{record.extra[user]}``.  An exception's
+    traceback follows on lines of its own.
 
     In a layout of one line, control characters, line separators and the like in what is shown are
     written as escapes: one record is one line, whatever its message says.
@@ -351,7 +350,13 @@ class _Layout:
         self, field: str, spec: str, conversion: str | None, *, wants_caller: bool
     ) -> _Field:
         """Leave a field to ``str.format``, which a layout may use to the full."""
-        template = "{" + field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
+        template = (
+            "{"
+            + field
+            + (f"!{conversion}" if conversion else "")
+            + (f":{spec}" if spec else "")
+            + "}"
+        )
         render = self._name(template.format)
         return _Field(f"{render}(record=record, handler=handler)", None, wants_caller)
 

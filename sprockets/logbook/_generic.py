@@ -1,4 +1,4 @@
-"""What is there without any set-up: a logger for the package's functions, a handler on standard error."""
+"""What is there without any set-up: a logger for the package's functions, a default handler."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ V = TypeVar("V")
 _MISSING: Final[Any] = object()
 
 
-class group_reflected_property(Generic[T, V]):  # noqa: N801 - the name users know
+class group_reflected_property(Generic[T, V]):
     """A setting of a logger that is its group's unless the logger has its own.
 
     Args:
@@ -58,8 +58,8 @@ class group_reflected_property(Generic[T, V]):  # noqa: N801 - the name users kn
         group = obj.__dict__.get("_origin") or obj.group
         if group is None:
             return self._default
-        value = getattr(group, self._name)
-        return value
+        of_group: T = getattr(group, self._name)
+        return of_group
 
     def __set__(self, obj: Any, value: V) -> None:
         obj.__dict__[self._key] = value if self._convert is None else self._convert(value)

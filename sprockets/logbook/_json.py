@@ -13,7 +13,7 @@ from sprockets.logbook import _caller, _clock, _fork
 from sprockets.logbook._format import LineFormatter, message_of
 from sprockets.logbook._jsonable import to_safe_json
 from sprockets.logbook._levels import get_level_name
-from sprockets.logbook._text import MAX_MESSAGE, cut
+from sprockets.logbook._text import MAX_MESSAGE, cut, safe_repr
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
 
 if TYPE_CHECKING:
@@ -53,17 +53,25 @@ FIELDS: Final = (
 """All fields of a record's JSON, those first that a reader looks for first."""
 
 
+def _encode_int(value: Any) -> str:
+    try:
+        return int.__repr__(value)
+    except ValueError:
+        # Thousands of digits, more than Python writes in decimal: its size has to do.
+        return quote(safe_repr(value))
+
+
 def encode(value: object) -> str:
-    """Return *value* as strict JSON in ASCII; what JSON does not have becomes ``null``.
+    r"""Return *value* as strict JSON in ASCII; what JSON does not have becomes ``null``.
 
     >>> encode({"price": 1.5, "currency": "€", "limit": float("inf")})
-    '{"price":1.5,"currency":"\\\\u20ac","limit":null}'
+    '{"price":1.5,"currency":"\\u20ac","limit":null}'
     """
     kind = type(value)
     if kind is str:
         return quote(value)  # type: ignore[arg-type]  # a str
     if kind is int:
-        return int.__repr__(value)  # type: ignore[arg-type]  # an int
+        return _encode_int(value)
     if value is None:
         return "null"
     if value is True:
@@ -162,7 +170,7 @@ _OF_FACTS: Final[Mapping[str, str]] = {
 
 
 class JSONFormatter(LineFormatter):
-    """Formats a record as one JSON object on one line, in ASCII.
+    r"""Formats a record as one JSON object on one line, in ASCII.
 
     The names are those of the record's attributes; the time is UTC with six digits of microseconds;
     custom fields are under ``extra``.  Any handler of text takes it: ``handler.formatter =
@@ -175,7 +183,7 @@ class JSONFormatter(LineFormatter):
     >>> with handler:
     ...     Logger("shop").warning("only {} left", 2)
     >>> handler.stream.getvalue()
-    '{"level_name":"WARNING","channel":"shop","message":"only 2 left"}\\\\n'
+    '{"level_name":"WARNING","channel":"shop","message":"only 2 left"}\n'
 
     Args:
         fields: Names of the fields, in their order; ``None`` means all there are.
@@ -190,7 +198,9 @@ class JSONFormatter(LineFormatter):
             if name not in _OF_RECORD:
                 raise ValueError(f"unknown field {name!r}; known: {', '.join(FIELDS)}")
         self._encoders = [(f"{quote(name)}:", _OF_RECORD[name]) for name in self.fields]
-        self.wants_caller = not {"filename", "lineno", "func_name", "module"}.isdisjoint(self.fields)
+        self.wants_caller = not {"filename", "lineno", "func_name", "module"}.isdisjoint(
+            self.fields
+        )
         self._render: Callable[..., str] | None = None
 
     def __call__(self, record: LogRecord, handler: Handler) -> str:

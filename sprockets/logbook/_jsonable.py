@@ -21,17 +21,17 @@ def to_safe_json(data: Any) -> Any:
     return _convert(data, set())
 
 
-_PLAIN = (str, int, float)
-
-
 def _convert(data: Any, outer: set[int]) -> Any:
     kind = type(data)
     if data is None or kind is str or kind is int or kind is float or kind is bool:
         return data
     try:
-        for plain in _PLAIN:
-            if isinstance(data, plain):
-                return plain.__getnewargs__(data)[0] if plain is not str else str.__str__(data)
+        if isinstance(data, str):
+            return str.__str__(data)
+        if isinstance(data, int):
+            return int.__int__(data)
+        if isinstance(data, float):
+            return float.__float__(data)
         if isinstance(data, datetime):
             return format_iso8601(data)
         if isinstance(data, (list, tuple, dict)):

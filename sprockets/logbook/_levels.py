@@ -45,9 +45,7 @@ def lookup_level(level: Level) -> int:
     try:
         return _LEVELS[level]
     except (KeyError, TypeError):
-        raise LookupError(
-            f"unknown level name {level}; known: {', '.join(_LEVELS)}"
-        ) from None
+        raise LookupError(f"unknown level name {level}; known: {', '.join(_LEVELS)}") from None
 
 
 def get_level_name(level: int) -> str:

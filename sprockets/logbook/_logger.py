@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -14,11 +13,12 @@ from sprockets.logbook._context import current_node
 from sprockets.logbook._dispatch import (
     RecordDispatcher,
     Route,
-    _dispatchers,
     _failure,
     _guarded,
     find_route,
+    follow,
     note_unwanted,
+    own_route,
     prepare,
     report_failed,
 )
@@ -65,8 +65,8 @@ _STYLES: Final[Mapping[str, tuple[type[LogRecord], Callable[..., str]]]] = {
 class LoggerMixin:
     """The logging calls, for anything that can make and handle records.
 
-    The host class provides ``make_record_and_handle``, ``disabled`` and ``level``.  In every call the
-    keywords ``exc_info``, ``extra`` and ``frame_correction`` are for the record; all others are
+    The host class provides ``make_record_and_handle``, ``disabled`` and ``level``.  In every call
+    the keywords ``exc_info``, ``extra`` and ``frame_correction`` are for the record; all others are
     arguments of the message.
     """
 
@@ -76,27 +76,27 @@ class LoggerMixin:
 
     def trace(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``TRACE``."""
-        if TRACE >= self._gate:
+        if self._gate <= TRACE:
             self._log(TRACE, msg, args, kwargs)
 
     def debug(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``DEBUG``."""
-        if DEBUG >= self._gate:
+        if self._gate <= DEBUG:
             self._log(DEBUG, msg, args, kwargs)
 
     def info(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``INFO``."""
-        if INFO >= self._gate:
+        if self._gate <= INFO:
             self._log(INFO, msg, args, kwargs)
 
     def notice(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``NOTICE``."""
-        if NOTICE >= self._gate:
+        if self._gate <= NOTICE:
             self._log(NOTICE, msg, args, kwargs)
 
     def warning(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``WARNING``."""
-        if WARNING >= self._gate:
+        if self._gate <= WARNING:
             self._log(WARNING, msg, args, kwargs)
 
     def warn(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
@@ -105,12 +105,12 @@ class LoggerMixin:
 
     def error(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``ERROR``."""
-        if ERROR >= self._gate:
+        if self._gate <= ERROR:
             self._log(ERROR, msg, args, kwargs)
 
     def critical(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
         """Log *msg* at level ``CRITICAL``."""
-        if CRITICAL >= self._gate:
+        if self._gate <= CRITICAL:
             self._log(CRITICAL, msg, args, kwargs)
 
     def exception(self, msg: Any = _UNCAUGHT, /, *args: Any, **kwargs: Any) -> None:
@@ -170,9 +170,7 @@ class LoggerMixin:
         extra = kwargs.pop("extra", None)
         frame_correction = kwargs.pop("frame_correction", 0)
         if frame_correction:
-            host.make_record_and_handle(
-                level, msg, args, kwargs, exc_info, extra, frame_correction
-            )
+            host.make_record_and_handle(level, msg, args, kwargs, exc_info, extra, frame_correction)
         else:
             host.make_record_and_handle(level, msg, args, kwargs, exc_info, extra)
 
@@ -203,14 +201,15 @@ class ExceptionCatcher:
             return False
         kwargs = dict(self._kwargs)
         kwargs.setdefault("exc_info", (exc_type, exc_value, tb))
-        self._logger.exception(self._msg, *self._args, **kwargs)
+        self._logger.exception(self._msg, *self._args, **kwargs)  # noqa: LOG004 - it is given one
         return True
 
 
 class Logger(RecordDispatcher, LoggerMixin):
     """Makes records of logging calls, and sends them to the handlers of the context.
 
-    There is no registry: two loggers of one name are two loggers, and one that nobody holds is gone.
+    There is no registry: two loggers of one name are two loggers, and one that nobody holds is
+    gone.
 
     >>> from sprockets.logbook import TestHandler
     >>> log = Logger("shop")
@@ -260,9 +259,7 @@ class Logger(RecordDispatcher, LoggerMixin):
         own["group"] = None
         own["_origin"] = self
         own["_fields"] = fields if self._fields is None else {**self._fields, **fields}
-        own["_reference"] = reference = weakref.ref(clone, _dispatchers.discard)
-        _dispatchers.add(reference)
-        clone._refresh_gate()
+        clone._register()
         return clone
 
     def _make_record(
@@ -307,13 +304,20 @@ class Logger(RecordDispatcher, LoggerMixin):
         node = current_node()
         if node.application is not _context.application:
             prepare(node)
-        try:
-            route: Route | None = node.routes[level]
-        except KeyError:
-            route = find_route(node, level)
-        if route is None:
-            note_unwanted()
-            return
+        first = self._first
+        if first is None:
+            try:
+                route: Route | None = node.routes[level]
+            except KeyError:
+                route = find_route(node, level)
+            if route is None:
+                note_unwanted()
+                return
+        else:
+            route = own_route(first)
+            if route is None or level < first.level:
+                super()._log(level, msg, args, kwargs)
+                return
         exc_info = None
         extra = self._fields
         frame_correction = 0
@@ -366,8 +370,7 @@ class Logger(RecordDispatcher, LoggerMixin):
         if extra:
             record.extra = make_extra(extra)
         try:
-            only = route.only
-            if only is None:
+            if not route.is_certain:
                 self.call_handlers(record)
                 return
             record.heavy_initialized = True
@@ -388,6 +391,10 @@ class Logger(RecordDispatcher, LoggerMixin):
                         step(record)
                     except Exception:  # noqa: BLE001 - reported
                         report(record, _failure())
+            only = route.only
+            if only is None:
+                follow(record, route)
+                return
             try:
                 only.emit(record)
             except Exception:  # noqa: BLE001 - reported

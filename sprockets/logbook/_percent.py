@@ -38,7 +38,9 @@ def format_percent(template: str, args: tuple[Any, ...], kwargs: Mapping[str, An
             if number == "*":
                 _check_stars(args)
             elif number is not None and int(number[:9]) > MAX_WIDTH:
-                raise ValueError(f"a width or precision of {number} is over the {MAX_WIDTH} allowed")
+                raise ValueError(
+                    f"a width or precision of {number} is over the {MAX_WIDTH} allowed"
+                )
     text = template % values
     return text if len(text) <= MAX_MESSAGE else cut(text)
 

@@ -223,7 +223,8 @@ def _fits(value: object, shape: _Shape) -> bool:
             if items > MAX_ITEMS:
                 return False
             if how.of_pairs:
-                entries = [part for pair in entries for part in pair]  # type: ignore[attr-defined]  # pairs
+                entries = [part for pair in entries for part in pair]  # type: ignore[attr-defined]
+                # pairs
             if _SMALL.issuperset(map(type, entries)):
                 continue
             for entry in entries:

@@ -11,9 +11,9 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
 
 from sprockets.logbook import _caller, _clock, _fork
+from sprockets.logbook._clock import parse_iso8601
 from sprockets.logbook._failures import report
 from sprockets.logbook._flags import Flags
-from sprockets.logbook._clock import parse_iso8601
 from sprockets.logbook._jsonable import to_safe_json
 from sprockets.logbook._levels import Level, level_name_property, lookup_level
 from sprockets.logbook._text import format_message, safe_repr, safe_str
@@ -400,7 +400,8 @@ class LogRecord:
     def pull_information(self) -> None:
         """Work out everything lazy now, so that the record can go to another thread.
 
-        The message comes last: one that cannot be formatted does not keep the rest from being known.
+        The message comes last: one that cannot be formatted does not keep the rest from being
+        known.
 
         Raises:
             TypeError: The message cannot be formatted.
@@ -470,7 +471,7 @@ class LogRecord:
         facts["kwargs"] = {}
         facts["level"] = 0
         for name, value in d.items():
-            if isinstance(name, str) and not name.startswith("_") and name not in _NOT_IMPORTED:
+            if not name.startswith("_") and name not in _NOT_IMPORTED:
                 facts[name] = value
         facts["args"] = facts["args"] or ()
         facts["kwargs"] = facts["kwargs"] or {}

@@ -168,7 +168,7 @@ class Handler(ContextObject):
         return True
 
     def line_writer(self) -> Callable[..., None] | None:
-        """Return what writes a record's line without there being a record, if there is such a way."""
+        """Return what writes a line without there being a record, if there is such a way."""
         return None
 
     # -- what users call and override
@@ -187,7 +187,8 @@ class Handler(ContextObject):
         """Emit *record*; what goes wrong goes to :meth:`handle_error`.
 
         Returns:
-            Whether the record was dealt with: it is then consumed, unless the handler lets it bubble.
+            Whether the record was dealt with: it is then consumed, unless the handler lets it
+            bubble.
         """
         try:
             self.emit(record)
@@ -299,8 +300,7 @@ class WrapperHandler(Handler, finaliser=False):
     def is_predictable(self) -> bool:
         """Whether the wrapped handler's level alone says if it is interested."""
         return (
-            type(self).should_handle is WrapperHandler.should_handle
-            and self.handler.is_predictable
+            type(self).should_handle is WrapperHandler.should_handle and self.handler.is_predictable
         )
 
     @property
@@ -331,7 +331,7 @@ class WrapperHandler(Handler, finaliser=False):
         self.handler.emit(record)
 
     def emit_batch(self, records: Iterable[LogRecord], reason: BatchReason) -> None:
-        """Have the wrapped handler deliver *records*; one by one where :meth:`emit` is overridden."""
+        """Have the wrapped handler deliver *records*, one by one if :meth:`emit` is overridden."""
         if type(self).emit is WrapperHandler.emit:
             self.handler.emit_batch(records, reason)
         else:

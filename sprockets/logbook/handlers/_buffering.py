@@ -68,7 +68,8 @@ class FingersCrossedHandler(Handler):
         action_level: Least level that triggers, a number or a name.
         buffer_size: How many records are held back at most, the trigger included; 0 means
             :attr:`max_records`.
-        pull_information: Work out place, thread and traceback text of a record while they are known.
+        pull_information: Work out place, thread and traceback text of a record while they are
+        known.
         reset: Start over after each batch.
         filter: Called with record and handler; the handler takes what it answers true for.
         bubble: Whether records go on to the next handler.
@@ -102,7 +103,7 @@ class FingersCrossedHandler(Handler):
         Handler.__init__(self, NOTSET, filter, bubble)
         if buffer_size < 0:
             raise ValueError(
-                f"buffer_size must be 0 (up to {self.max_records} records) or more, got {buffer_size}"
+                f"buffer_size must be 0 (at most {self.max_records}) or more, got {buffer_size}"
             )
         self.lock = RLock()
         self._handler: Handler | None = handler if isinstance(handler, Handler) else None
@@ -209,7 +210,8 @@ class GroupHandler(WrapperHandler):
 
     Args:
         handler: The wrapped handler.
-        pull_information: Work out place, thread and traceback text of a record while they are known.
+        pull_information: Work out place, thread and traceback text of a record while they are
+        known.
     """
 
     _direct_attrs: ClassVar[frozenset[str]] = frozenset(
@@ -241,12 +243,13 @@ class GroupHandler(WrapperHandler):
                 self.dropped += 1
 
     def rollover(self) -> None:
-        """Pass the group on as one batch, and begin a new one; errors go the wrapped handler's way."""
+        """Pass the group on as one batch, and begin a new one; errors are the wrapped handler's."""
         records, self.buffered_records = self.buffered_records, []
         try:
             self.handler.emit_batch(iter(records), "group")
-        except Exception:
-            # The batch's first record stands for all of them; without one there is nothing to blame.
+        except Exception:  # noqa: BLE001 - the wrapped handler deals with it
+            # The batch's first record stands for all of them; without one there is nothing to
+            # blame.
             failure = sys.exc_info()
             record = records[0] if records else LogRecord(None, NOTSET, "(an empty group)")
             self.handler.handle_error(record, failure)  # type: ignore[arg-type]  # never empty here

@@ -40,7 +40,9 @@ def _has_one(level: int, name: str) -> Callable[..., bool]:
 
     has_one.__name__ = f"has_{name.lower()}"
     has_one.__qualname__ = f"TestHandler.{has_one.__name__}"
-    has_one.__doc__ = f"Return whether there is a record of level ``{name}`` that fits; see `has_record`."
+    has_one.__doc__ = (
+        f"Return whether there is a record of level ``{name}`` that fits; see `has_record`."
+    )
     return has_one
 
 
@@ -97,7 +99,7 @@ class TestHandler(Handler, StringFormatterHandlerMixin):
     @property
     def formatted_records(self) -> list[str]:
         """The records' lines; the same list until there is something new to format."""
-        current = [self.formatter, *self.records]
+        current: list[object] = [self.formatter, *self.records]
         if len(current) != len(self._formatted_of) or any(
             now is not before for now, before in zip(current, self._formatted_of, strict=True)
         ):
@@ -105,9 +107,7 @@ class TestHandler(Handler, StringFormatterHandlerMixin):
             self._formatted_of = current
         return self._formatted
 
-    def has_record(
-        self, level: int, message: Expected = None, channel: str | None = None
-    ) -> bool:
+    def has_record(self, level: int, message: Expected = None, channel: str | None = None) -> bool:
         """Return whether there is a record of exactly *level* that fits.
 
         Args:
@@ -145,5 +145,3 @@ def _fits(record: LogRecord, message: Expected) -> bool:
     if isinstance(message, re.Pattern):
         return message.search(str(record.message)) is not None
     return bool(record.message == message)
-
-

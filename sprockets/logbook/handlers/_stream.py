@@ -136,8 +136,8 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         writing = self._writing
         while writing.nested:
             writing.is_under_way = True
+            text, record = writing.nested.popleft()
             try:
-                text, record = writing.nested.popleft()
                 self._write_line(text)
             except Exception:  # noqa: BLE001 - reported, for the record whose line it is
                 _failures.report(record, sys.exc_info())  # type: ignore[arg-type]  # never empty here
@@ -145,7 +145,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
                 writing.is_under_way = False
 
     def line_writer(self) -> Callable[..., None] | None:
-        """Return what writes a record's line without there being a record, if there is such a way."""
+        """Return what writes a line without there being a record, if there is such a way."""
         formatter = self.formatter
         if not isinstance(formatter, LineFormatter) or not self._is_standard():
             return None
@@ -188,7 +188,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         return write_line
 
     def _put(self) -> Callable[[str], None] | None:
-        """Return what writes one line to the stream as it is now, if nothing of that is overridden."""
+        """Return what writes a line to the stream as it is now, if none of that is overridden."""
         stream = self.stream
         if not self._writes_like(StreamHandler) or not isinstance(stream, _TEXT_STREAM):
             return None
@@ -231,7 +231,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
     # -- the stream
 
     def encode(self, msg: Any) -> Any:
-        """Return what is written for *msg*: the text and a line break, in bytes for a binary stream."""
+        """Return what is written for *msg*: text and line break, in bytes for a binary stream."""
         text = f"{msg}\n"
         stream = self.stream
         if isinstance(stream, _TEXT_STREAM) or not self._is_binary(stream):
@@ -299,7 +299,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
 
 _RLOCK = type(RLock())
 # The class below io.TextIOBase: the same streams, without the detour of an abstract base class.
-_TEXT_STREAM = io.TextIOBase.__bases__[0]
+_TEXT_STREAM: type[io.TextIOBase] = io.TextIOBase.__bases__[0]
 _WRITING = frozenset(("encode", "ensure_stream_is_open", "flush", "should_flush", "write"))
 """What writing a line consists of."""
 
