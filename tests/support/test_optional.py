@@ -38,7 +38,9 @@ def test_what_is_broken_is_not_called_missing(tmp_path, monkeypatch):
     (tmp_path / "sprockets_broken.py").write_text("import sprockets_of_the_broken")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(MissingDependency, match="'sprockets_broken', which fails to import") as info:
+    with pytest.raises(
+        MissingDependency, match="'sprockets_broken', which fails to import"
+    ) as info:
         optional("sprockets_broken", extra="broken", needed_by="Thing")
 
     assert "No module named 'sprockets_of_the_broken'" in str(info.value)

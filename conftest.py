@@ -1,0 +1,35 @@
+"""Runs the examples of the pages, here and in ``docs/``, each page from top to bottom."""
+
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers import markdown, rest
+
+_PAGES = {".md", ".rst"}
+
+# Two kinds of page; Sybil's own way to collect with both.
+pytest_collect_file = (
+    Sybil(
+        parsers=[rest.DocTestParser(), rest.PythonCodeBlockParser()],
+        patterns=["docs/*.rst", "docs/**/*.rst"],
+        excludes=["docs/_build/**"],
+    )
+    + Sybil(
+        parsers=[markdown.PythonCodeBlockParser()],
+        patterns=["README.md", "CHANGELOG.md", "CONTRIBUTING.md"],
+    )
+).pytest()
+
+
+def _place(item: pytest.Item) -> tuple[str, int]:
+    return str(item.path), item.reportinfo()[1] or 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Tests are shuffled, and the examples of a page with them; but a later example needs the
+    # earlier ones.  So those go back into the places that examples got, in reading order.
+    places = [index for index, item in enumerate(items) if Path(item.path).suffix in _PAGES]
+    for index, item in zip(places, sorted((items[i] for i in places), key=_place), strict=True):
+        items[index] = item

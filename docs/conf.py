@@ -1,0 +1,38 @@
+"""How the documentation is built: ``make docs``."""
+
+import builtins
+import sys
+from importlib.metadata import version as installed_version
+
+project = "sprockets.http"
+author = "The sprockets.http authors"
+copyright = "2026, the sprockets.http authors"  # noqa: A001  # Sphinx's name
+version = release = installed_version("sprockets.http")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"{project} {version}"
+
+default_role = "py:obj"
+nitpicky = True
+# There is no network where this is built, so names of the standard library are not looked up; a
+# name of ours that starts with an underscore is no page's business.
+nitpick_ignore_regex = [
+    ("py:.*", rf"({'|'.join(sys.stdlib_module_names)})\..*"),
+    ("py:.*", "|".join(vars(builtins))),
+    ("py:.*", r"(sprockets\.(.*\.)?)?_.*"),
+    # Names of types, as annotations have them; the pages say what they mean.
+    ("py:class", "BatchReason|Entry|ExcInfo|Filter|Formatter|Level|ProcessorCallback"),
+    ("py:class", "FrameType|SupportsHandle|SupportsLock|TracebackType"),
+    # A sentence with a colon is taken for a type before it.
+    ("py:class", ".* .*"),
+    # Attributes that constructors set are told there.
+    ("py:attr", r"\w+"),
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
