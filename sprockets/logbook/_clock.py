@@ -7,7 +7,7 @@ moments; ``datetime`` objects are made of them only where somebody asks for one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from time import time_ns as time_ns
 from typing import Final, Literal
@@ -24,8 +24,8 @@ is_default: bool = True
 is_local: bool = False
 """Whether records show naive local time."""
 _source: Callable[[], datetime] | None = None
-_format: object = object()
-"""Another object for each format that was set; compare its identity."""
+shown_format: object = object()
+"""Another object after each call of :func:`set_datetime_format`; compare its identity."""
 _watchers: list[Callable[[], object]] = []
 
 
@@ -58,7 +58,7 @@ def set_datetime_format(datetime_format: Literal["utc", "local"] | Callable[[], 
     Raises:
         ValueError: It is none of these, or the function did not return a ``datetime``.
     """
-    global _source, _format, is_default, is_local
+    global _source, shown_format, is_default, is_local
     if callable(datetime_format):
         value = datetime_format()
         if not isinstance(value, datetime):
@@ -74,7 +74,7 @@ def set_datetime_format(datetime_format: Literal["utc", "local"] | Callable[[], 
             "datetime"
         )
     is_default = _source is None and not is_local
-    _format = object()
+    shown_format = object()
     for callback in _watchers:
         callback()
 
@@ -136,6 +136,39 @@ def _split_at_microseconds(spec: str) -> list[str]:
     return pieces
 
 
+class SecondText:
+    """The text of the second that was shown last, with a gap where its microseconds go.
+
+    Whoever shows moments compares ``known[0]`` with the second and ``known[1]`` with
+    :data:`shown_format`, and asks for another text if one of them differs.  ``known`` is replaced
+    whole, so another thread sees either the old second or the new one.
+    """
+
+    __slots__ = ("_specs", "known")
+
+    def __init__(self, before: str, after: str) -> None:
+        self._specs = (before, after)
+        self.known: tuple[int, object, str, str] = (0, None, "", "")
+
+    def renew(self, second: int) -> tuple[int, object, str, str]:
+        """Return what ``known`` is for *second* from now on."""
+        present = shown_format
+        before, after = _pieces_of(second, self._specs)
+        self.known = (second, present, before, after)
+        return self.known
+
+
+def _pieces_of(second: int, specs: Iterable[str]) -> tuple[str, ...]:
+    whole = datetime_of(second * _SECOND)
+    return tuple([spec and whole.strftime(spec) for spec in specs])
+
+
+def second_text(spec: str) -> SecondText | None:
+    """Return the text of seconds for *spec*, if it shows microseconds exactly once."""
+    specs = _split_at_microseconds(spec)
+    return SecondText(*specs) if len(specs) == 2 else None
+
+
 def time_renderer(spec: str) -> Callable[[int], str]:
     """Return a function that writes a moment as ``format(datetime_of(moment), spec)`` does.
 
@@ -143,42 +176,34 @@ def time_renderer(spec: str) -> Callable[[int], str]:
     """
     if not spec:
         return lambda moment: str(datetime_of(moment))
-    specs = _split_at_microseconds(spec)
     thousand = THOUSAND
-
-    def pieces_of(second: int) -> tuple[str, ...]:
-        whole = datetime_of(second * _SECOND)
-        return tuple([piece and whole.strftime(piece) for piece in specs])
-
-    # One object, replaced whole: another thread sees either the old second or the new one.
-    known: tuple[int, object, tuple[str, ...]] = (0, None, ())
-
-    if len(specs) == 2:
-        pair: tuple[int, object, str, str] = (0, None, "", "")
+    seconds = second_text(spec)
+    if seconds is not None:
 
         def render(moment: int) -> str:
-            nonlocal pair
             second, microseconds = divmod(moment, 1_000_000)
-            cached = pair
-            if cached[0] != second or cached[1] is not _format:
-                before, after = pieces_of(second)
-                cached = pair = (second, _format, before, after)
+            known = seconds.known
+            if known[0] != second or known[1] is not shown_format:
+                known = seconds.renew(second)
             return (
-                f"{cached[2]}{thousand[microseconds // 1000]}{thousand[microseconds % 1000]}"
-                f"{cached[3]}"
+                f"{known[2]}{thousand[microseconds // 1000]}{thousand[microseconds % 1000]}"
+                f"{known[3]}"
             )
 
-    else:
+        return render
 
-        def render(moment: int) -> str:
-            nonlocal known
-            second, microseconds = divmod(moment, 1_000_000)
-            cached = known
-            if cached[0] != second or cached[1] is not _format:
-                cached = known = (second, _format, pieces_of(second))
-            return f"{microseconds:06d}".join(cached[2])
+    specs = _split_at_microseconds(spec)
+    known: tuple[int, object, tuple[str, ...]] = (0, None, ())
 
-    return render
+    def render_in_pieces(moment: int) -> str:
+        nonlocal known
+        second, microseconds = divmod(moment, 1_000_000)
+        cached = known
+        if cached[0] != second or cached[1] is not shown_format:
+            cached = known = (second, shown_format, _pieces_of(second, specs))
+        return f"{microseconds:06d}".join(cached[2])
+
+    return render_in_pieces
 
 
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00.")

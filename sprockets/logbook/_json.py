@@ -6,13 +6,14 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
 
 from sprockets.logbook import _caller, _clock, _fork
-from sprockets.logbook._format import LineFormatter, message_of
 from sprockets.logbook._jsonable import to_safe_json
-from sprockets.logbook._levels import get_level_name
+from sprockets.logbook._layout import LineFormatter, LineSource, message_of
+from sprockets.logbook._levels import LEVEL_NAMES
 from sprockets.logbook._text import MAX_MESSAGE, cut, safe_repr
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
 
@@ -148,11 +149,14 @@ _OF_RECORD: Final[Mapping[str, Callable[[LogRecord], str]]] = {
     "information_pulled": lambda _: "true",
 }
 
+_LEVEL_NAMES: Final[Mapping[int, str]] = {level: quote(name) for level, name in LEVEL_NAMES.items()}
+_PLACE: Final = frozenset(("filename", "lineno", "func_name"))
+
 _OF_FACTS: Final[Mapping[str, str]] = {
     "time": '"{iso8601(moment)}"',
     "level": "{level}",
-    "level_name": "{quote(level_name(level))}",
-    "channel": "{encode(channel)}",
+    "level_name": "{level_names[level]}",
+    "channel": "{encode(channel) if channel is None else quote(channel)}",
     "message": "{quote(message)}",
     "extra": "{encode(extra) if extra else nothing}",
     "filename": "{encode(where.filename)}",
@@ -198,52 +202,45 @@ class JSONFormatter(LineFormatter):
             if name not in _OF_RECORD:
                 raise ValueError(f"unknown field {name!r}; known: {', '.join(FIELDS)}")
         self._encoders = [(f"{quote(name)}:", _OF_RECORD[name]) for name in self.fields]
-        self.wants_caller = not {"filename", "lineno", "func_name", "module"}.isdisjoint(
-            self.fields
-        )
-        self._render: Callable[..., str] | None = None
+        self.wants_caller = "module" in self.fields or not _PLACE.isdisjoint(self.fields)
+        self._source: LineSource | None = None
+        if all(name in _OF_FACTS for name in self.fields):
+            self._source = _source_of(self.fields)
 
     def __call__(self, record: LogRecord, handler: Handler) -> str:
         """Return the line of *record*."""
         return "{" + ",".join([name + encoder(record) for name, encoder in self._encoders]) + "}"
 
-    def line_renderer(self) -> Callable[..., str] | None:
-        """Return the function that makes a line from a call's facts, ``None`` if there is none."""
-        if type(self).__call__ is not JSONFormatter.__call__:
-            return None
-        if self._render is None and all(name in _OF_FACTS for name in self.fields):
-            self._render = self._compile()
-        return self._render
+    def line_source(self) -> LineSource | None:
+        """Return what makes a line of a call's facts; ``None`` if only a record will do."""
+        return self._source if type(self).__call__ is JSONFormatter.__call__ else None
 
-    def _compile(self) -> Callable[..., str]:
-        # The source consists of our own words only: field names are checked against the list.
-        members = ",".join(f'"{name}":{_OF_FACTS[name]}' for name in self.fields)
-        body = members.replace("\\", "\\\\")
-        lines = [
-            "def render(channel, level, message, moment, exc_info, extra, place):",
-            f"    if len(message) > {MAX_MESSAGE}: message = cut(message)",
-        ]
-        if self.wants_caller:
-            lines.append("    where = nowhere if place is None else locate(*place)")
-        lines.append(f"    return f'{{{{{body}}}}}'")
-        namespace: dict[str, Any] = {
-            "current_thread": threading.current_thread,
-            "cut": cut,
-            "encode": encode,
-            "encode_mapping": encode_mapping,
-            "exception_message": exception_message,
-            "exception_name": exception_name,
-            "format_exception": format_exception,
-            "get_ident": threading.get_ident,
-            "iso8601": _clock.iso8601,
-            "level_name": get_level_name,
-            "locate": _caller.locate,
-            "nothing": "{}",
-            "nowhere": _caller.Location(None, None, None),
-            "null": "null",
-            "process_id": _fork.process_id,
-            "quote": quote,
-        }
-        exec("\n".join(lines), namespace)  # noqa: S102 - see above
-        render: Callable[..., str] = namespace["render"]
-        return render
+
+_NAMES: Final[Mapping[str, Any]] = {
+    "clock": _clock,
+    "current_thread": threading.current_thread,
+    "cut": cut,
+    "encode": encode,
+    "exception_message": exception_message,
+    "exception_name": exception_name,
+    "format_exception": format_exception,
+    "get_ident": threading.get_ident,
+    "iso8601": _clock.iso8601,
+    "level_names": _LEVEL_NAMES,
+    "locate": _caller.locate,
+    "nothing": "{}",
+    "nowhere": _caller.Location(None, None, None),
+    "null": "null",
+    "process_id": _fork.process_id,
+    "quote": quote,
+}
+
+
+@lru_cache(maxsize=64)
+def _source_of(fields: tuple[str, ...]) -> LineSource:
+    # Field names are those of the list above, so the source consists of our own words only.
+    members = ",".join(f'"{name}":{_OF_FACTS[name]}' for name in fields)
+    statements = [f"if len(message) > {MAX_MESSAGE}: message = cut(message)"]
+    if not _PLACE.isdisjoint(fields):
+        statements.append("where = nowhere if place is None else locate(*place)")
+    return LineSource([*statements, f"line = f'{{{{{members}}}}}'"], _NAMES)

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from sprockets.logbook import _caller, _context, _failures, _fork
-from sprockets.logbook._format import LineFormatter, StringFormatterHandlerMixin
+from sprockets.logbook._format import StringFormatterHandlerMixin
+from sprockets.logbook._layout import LineFormatter
 from sprockets.logbook._levels import NOTSET, Level
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
@@ -149,43 +150,23 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         formatter = self.formatter
         if not isinstance(formatter, LineFormatter) or not self._is_standard():
             return None
-        render = formatter.line_renderer()
-        if render is None:
+        source = formatter.line_source()
+        if source is None:
             return None
-        return self._line_writer(render, self._put() or self._write_line)
-
-    def _line_writer(
-        self, render: Callable[..., str], put: Callable[[str], None]
-    ) -> Callable[..., None]:
-        writing = self._writing
-        acquire, release = self.lock.acquire, self.lock.release
-
-        def write_line(
-            channel: str | None,
-            level: int,
-            message: str,
-            moment: int,
-            exc_info: Any,
-            extra: Any,
-            place: Any,
-        ) -> None:
-            text = render(channel, level, message, moment, exc_info, extra, place)
-            acquire()
-            try:
-                if writing.is_under_way:
-                    writing.nested.append((text, None))
-                    return
-                writing.is_under_way = True
-                try:
-                    put(text)
-                finally:
-                    writing.is_under_way = False
-                    if writing.nested:
-                        self._write_nested()
-            finally:
-                release()
-
-        return write_line
+        stream = self.stream
+        lock = self.lock
+        names: dict[str, Any] = {
+            "acquire": lock.acquire,
+            "release": lock.release,
+            "slowly": self._write_line,
+            "write_nested": self._write_nested,
+            "writing": self._writing,
+        }
+        if self._writes_like(StreamHandler) and isinstance(stream, _TEXT_STREAM):
+            names.update(write=stream.write, flush=stream.flush)
+            return source.function(_TAIL_OF_TEXT, names)
+        names.update(put=self._find_put())
+        return source.function(_TAIL, names)
 
     def _put(self) -> Callable[[str], None] | None:
         """Return what writes a line to the stream as it is now, if none of that is overridden."""
@@ -296,6 +277,30 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             self._writing = _Writing()
             _context.handlers_changed()
 
+
+_TAIL_FORM = """\
+acquire()
+try:
+    if writing.is_under_way:
+        writing.nested.append((line, None))
+        return
+    writing.is_under_way = True
+    try:
+        {}
+    finally:
+        writing.is_under_way = False
+        if writing.nested: write_nested()
+finally:
+    release()"""
+_TAIL = tuple(_TAIL_FORM.format("put(line)").split("\n"))
+_TAIL_OF_TEXT = tuple(
+    _TAIL_FORM.format(
+        """try: write(line + '\\n')
+        except UnicodeEncodeError: slowly(line)
+        else: flush()"""
+    ).split("\n")
+)
+"""What is done with a line: the same as in `StreamHandler._deliver`, as statements."""
 
 _RLOCK = type(RLock())
 # The class below io.TextIOBase: the same streams, without the detour of an abstract base class.
