@@ -6,7 +6,7 @@ from importlib.metadata import version as installed_version
 
 project = "sprockets.http"
 author = "The sprockets.http authors"
-copyright = "2026, the sprockets.http authors"  # noqa: A001  # Sphinx's name
+copyright = "2026, the sprockets.http authors"
 version = release = installed_version("sprockets.http")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
