@@ -23,7 +23,7 @@ help:
 
 $(READY): $(MANIFESTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/development.txt -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements/development.txt -e .
 	touch $@
 
 # -P: nothing of ours may shadow the standard library (sprockets/http, eliot/json.py).
