@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 
 from sprockets.logbook import _caller, _clock, _fork
 from sprockets.logbook._clock import parse_iso8601
 from sprockets.logbook._failures import report
 from sprockets.logbook._flags import Flags
 from sprockets.logbook._jsonable import to_safe_json
+from sprockets.logbook._lazy import cached_property
 from sprockets.logbook._levels import Level, level_name_property, lookup_level
 from sprockets.logbook._text import format_message, safe_repr, safe_str
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
@@ -49,35 +50,6 @@ class ExtraDict(dict[str, Any]):
 
     def __repr__(self) -> str:
         return f"ExtraDict({dict.__repr__(self)})"
-
-
-class Lazy(Generic[T]):
-    """An attribute worked out when first read, then stored on the record."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, record: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, record: object, owner: type) -> T: ...
-
-    def __get__(self, record: object | None, owner: type) -> Self | T:
-        if record is None:
-            return self
-        value = self._compute(record)
-        # Not through __dict__: asking for it makes the interpreter build one.
-        setattr(record, self._name, value)
-        return value
-
-    if TYPE_CHECKING:
-
-        def __set__(self, record: object, value: T) -> None: ...
 
 
 def resolve_exc_info(exc_info: object) -> ExcInfoTuple | None:
@@ -177,12 +149,12 @@ class LogRecord:
 
     # -- what the call says
 
-    @Lazy
+    @cached_property
     def extra(self) -> ExtraDict:
         """Custom data; reading a missing key gives ``''``."""
         return ExtraDict()
 
-    @Lazy
+    @cached_property
     def message(self) -> Any:
         """The formatted message; *msg* itself if there are no arguments.
 
@@ -241,7 +213,7 @@ class LogRecord:
 
     # -- where
 
-    @Lazy
+    @cached_property
     def calling_frame(self) -> FrameType | None:
         """The frame of the logging call, ``None`` once the record is closed."""
         frame = _caller.find_caller(self.frame)
@@ -251,23 +223,23 @@ class LogRecord:
             frame = frame.f_back
         return frame
 
-    @Lazy
+    @cached_property
     def module(self) -> str | None:
         """Name of the calling module."""
         frame = self.calling_frame
         return None if frame is None else frame.f_globals.get("__name__")
 
-    @Lazy
+    @cached_property
     def filename(self) -> str | None:
         """Absolute path of the calling module's file; ``<…>`` for code that has none."""
         return self._find_place().filename
 
-    @Lazy
+    @cached_property
     def lineno(self) -> int | None:
         """Line of the logging call."""
         return self._find_place().lineno
 
-    @Lazy
+    @cached_property
     def func_name(self) -> str | None:
         """Name of the calling function."""
         return self._find_place().func_name
@@ -290,22 +262,22 @@ class LogRecord:
 
     # -- who
 
-    @Lazy
+    @cached_property
     def thread(self) -> int | None:
         """Ident of the thread that first asks."""
         return threading.get_ident()
 
-    @Lazy
+    @cached_property
     def greenlet(self) -> int | None:
         """Ident of the greenlet that first asks; of the thread where there are no greenlets."""
         return threading.get_ident()
 
-    @Lazy
+    @cached_property
     def thread_name(self) -> str | None:
         """Name of the thread that first asks."""
         return threading.current_thread().name
 
-    @Lazy
+    @cached_property
     def process_name(self) -> str | None:
         """Name of the process, if ``multiprocessing`` has been imported."""
         multiprocessing = sys.modules.get("multiprocessing")
@@ -323,7 +295,7 @@ class LogRecord:
             self.exc_info = resolve_exc_info(self.exc_info)
         return resolve_exc_info(self.exc_info)
 
-    @Lazy
+    @cached_property
     def formatted_exception(self) -> str | None:
         """Traceback text, chained exceptions included."""
         if self.exc_info is None:
@@ -331,13 +303,13 @@ class LogRecord:
         exc_info = self._resolved_exc_info()
         return None if exc_info is None else format_exception(exc_info)
 
-    @Lazy
+    @cached_property
     def exception_name(self) -> str | None:
         """Module and class name of the exception."""
         exc_info = self._resolved_exc_info()
         return None if exc_info is None else exception_name(exc_info[1])
 
-    @Lazy
+    @cached_property
     def exception_message(self) -> str | None:
         """Text of the exception."""
         exc_info = self._resolved_exc_info()
