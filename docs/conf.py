@@ -25,6 +25,7 @@ nitpick_ignore_regex = [
     # Names of types, as annotations have them; the pages say what they mean.
     ("py:class", "BatchReason|Entry|ExcInfo|Filter|Formatter|Level|ProcessorCallback"),
     ("py:class", "FrameType|SupportsHandle|SupportsLock|TracebackType"),
+    ("py:class", r"(sprockets\..*\.)?[A-Z]"),
     # A sentence with a colon is taken for a type before it.
     ("py:class", ".* .*"),
     # Attributes that constructors set are told there.
