@@ -432,6 +432,9 @@ class NodeStackManager(ContextStackManager):
             return entry[1]
         tops = {"handlers": node.handlers, "processors": node.processors, "flags": node.flags}
         tops[kind] = entry[2]
+        if not any(tops.values()):
+            _current.set(_ROOT)
+            return entry[1]
         wishes = tuple(want(least_level_of(handler)) for handler in _objects(tops["handlers"]))
         _current.set(Node(tops["handlers"], tops["processors"], tops["flags"], want=wishes))
         return entry[1]
