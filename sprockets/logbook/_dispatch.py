@@ -449,6 +449,8 @@ class RecordDispatcher:
 
     _origin: RecordDispatcher | None = None
     _reference: weakref.ref[RecordDispatcher]
+    _has_followers = False
+    """Whether other dispatchers follow its settings."""
     _gate = NOTSET
     """Least level at which anything at all could happen; kept up to date from all sides."""
     _is_direct = False
@@ -475,11 +477,17 @@ class RecordDispatcher:
             value = HandlerList(value)
         object.__setattr__(self, name, value)
         if name in _WATCHED:
-            self._refresh_gate()
+            self._settings_changed()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         if name in _WATCHED:
+            self._settings_changed()
+
+    def _settings_changed(self) -> None:
+        if self._has_followers:
+            _refresh_gates()
+        else:
             self._refresh_gate()
 
     def __repr__(self) -> str:

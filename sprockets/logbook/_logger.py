@@ -258,6 +258,8 @@ class Logger(RecordDispatcher, LoggerMixin):
         own.pop("_own_disabled", None)
         own["group"] = None
         own["_origin"] = self
+        own["_has_followers"] = False
+        self.__dict__["_has_followers"] = True
         own["_fields"] = fields if self._fields is None else {**self._fields, **fields}
         clone._register()
         return clone

@@ -13,19 +13,23 @@ from sprockets.logbook import (
 )
 
 
+def _bound_to_the_application():
+    application = _context.application
+    return [
+        id(bound)
+        for stack in (application.handlers, application.processors, application.flags)
+        for bound in _context.merged(stack, None)
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _leaves_the_stacks_as_they_were():
     """Fail a test that leaves something bound, in its context or to the application."""
     context = _context.current_node()
-    before = _context.application
+    before = _bound_to_the_application()
     yield
-    after = _context.application
     assert _context.current_node() is context
-    assert (after.handlers, after.processors, after.flags) == (
-        before.handlers,
-        before.processors,
-        before.flags,
-    )
+    assert _bound_to_the_application() == before
     set_datetime_format("utc")
 
 
