@@ -64,4 +64,6 @@ def _stream():
 
 @pytest.fixture(name="stream_handler")
 def _stream_handler(stream):
-    return StreamHandler(stream, format_string="{record.level_name}:{record.channel}:{record.message}")
+    return StreamHandler(
+        stream, format_string="{record.level_name}:{record.channel}:{record.message}"
+    )

@@ -547,6 +547,8 @@ def test_neither_greenlet_nor_gevent_is_imported():
     import sys
 
     script = "import sys, sprockets.logbook; print({'greenlet', 'gevent'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
 
     assert found.stdout.strip() == "set()"

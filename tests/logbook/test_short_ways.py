@@ -311,7 +311,7 @@ LAYOUTS = [
     "{record.func_name}:{record.lineno} {record.filename} {record.message}",
     "{record.thread} {record.thread_name} {record.process} {record.greenlet}\t{record.message}",
     "two lines:\n{record.message}",
-    "{{literal}} \"quoted\" \\ {record.message} ü\u2028",
+    '{{literal}} "quoted" \\ {record.message} ü\u2028',
     "{record.message!a} {record.extra[a]!r}",
     "{record.module} {record.exception_name} {record.message}",
 ]
@@ -432,7 +432,8 @@ def test_a_changed_layout_takes_effect_with_the_next_line(stream):
 
 
 @pytest.mark.parametrize(
-    "name", ["write", "flush", "encode", "emit", "format", "handle", "should_handle", "should_flush"]
+    "name",
+    ["write", "flush", "encode", "emit", "format", "handle", "should_handle", "should_flush"],
 )
 def test_a_method_replaced_on_a_handler_in_use_is_called(name, stream_handler):
     """What is overridden is honoured, on the class or on the object, also afterwards."""
