@@ -574,8 +574,7 @@ class ContextObject(StackedObject):
         """Unbind from the current context.
 
         Raises:
-            AssertionError: Nothing is bound, or something else is on top; the stack stays as it
-            was.
+            AssertionError: Nothing is bound, or something else is on top; nothing changes.
         """
         (self.stack_manager or self._manager()).pop_context(self)
 
@@ -587,8 +586,7 @@ class ContextObject(StackedObject):
         """Unbind from the application.
 
         Raises:
-            AssertionError: Nothing is bound, or something else is on top; the stack stays as it
-            was.
+            AssertionError: Nothing is bound, or something else is on top; nothing changes.
         """
         self._manager().pop_application(self)
 

@@ -106,7 +106,7 @@ class LogRecord:
     heavy_initialized: bool = False
     """Whether time, process and place are fixed."""
     late: bool = False
-    """Whether the logging call is over: heavy initialisation is no longer possible."""
+    """Whether the logging call is over, so that heavy initialisation is no longer possible."""
     information_pulled: bool = False
     """Whether everything lazy has been worked out."""
 
@@ -203,7 +203,7 @@ class LogRecord:
 
     @property
     def moment(self) -> int | None:
-        """The same instant in microseconds since 1970-01-01 00:00 UTC.
+        """The same instant, in whole microseconds since the beginning of 1970 in UTC.
 
         A naive :attr:`time` that was assigned counts as UTC.
         """
@@ -420,6 +420,8 @@ class LogRecord:
         if "time" in exported:
             exported["time"] = None if self.moment is None else _clock.iso8601(self.moment)
         exported["msg"] = self.wire_msg
+        # Imported records have it only if they came with one or somebody asked.
+        exported.setdefault("message", self.message)
         if exported["message"] is not None:
             message = exported["message"]
             exported["message"] = message if isinstance(message, str) else _decoded(message)
@@ -445,7 +447,8 @@ class LogRecord:
         for name, value in d.items():
             if not name.startswith("_") and name not in _NOT_IMPORTED:
                 facts[name] = value
-        facts["args"] = facts["args"] or ()
+        args = facts["args"]
+        facts["args"] = tuple(args) if isinstance(args, (list, tuple)) else ()
         facts["kwargs"] = facts["kwargs"] or {}
         if facts.get("message", self) is None:
             del facts["message"]

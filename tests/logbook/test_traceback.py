@@ -37,7 +37,7 @@ def caught(function):
     """Return the exc_info of what *function* raises."""
     try:
         function()
-    except BaseException:  # noqa: BLE001  # the point of it
+    except BaseException:  # the point of it
         return sys.exc_info()
     raise AssertionError("nothing was raised")
 
@@ -276,18 +276,18 @@ def raising(error):
 
 
 def evaluated():
-    eval("1 +\\\n 1 / 0")  # noqa: S307  # on purpose
+    eval("1 +\\\n 1 / 0")  # on purpose
 
 
 def executed():
     code = "def f():\n    raise ValueError('executed')\nf()"
-    exec(compile(code, "<generated>", "exec"), {})  # noqa: S102  # on purpose
+    exec(compile(code, "<generated>", "exec"), {})  # on purpose
 
 
 def with_a_long_line():
     code = "x = 0; y = 1 / x;" + " z = 1;" * 2_000
     linecache.cache["<long>"] = (len(code), None, [code + "\n"], "<long>")
-    exec(compile(code, "<long>", "exec"), {})  # noqa: S102  # on purpose
+    exec(compile(code, "<long>", "exec"), {})  # on purpose
 
 
 def with_wide_characters():
@@ -454,7 +454,7 @@ def test_an_exception_that_misbehaves_still_has_a_traceback(kind, one_line):
     assert "EvilError" in text
     try:
         expected = by_stdlib(exc_info)
-    except Exception:  # noqa: BLE001  # evil to them too
+    except Exception:  # evil to them too
         return
     if not one_line:
         assert text == expected
@@ -547,7 +547,7 @@ def _in_attribute():
 
 
 def _in_filename():
-    exec(compile("1/0", FORGED, "exec"), {})  # noqa: S102  # on purpose
+    exec(compile("1/0", FORGED, "exec"), {})  # on purpose
 
 
 def _in_class():
@@ -622,7 +622,7 @@ def test_equal_code_of_two_files_is_two_places():
     texts = []
     for name in ("one.py", "two.py"):
         code = compile("1/0", name, "exec")
-        texts.append(format_exception(caught(lambda code=code: exec(code, {}))))  # noqa: S102
+        texts.append(format_exception(caught(lambda code=code: exec(code, {}))))
 
     assert 'File "one.py"' in texts[0]
     assert 'File "two.py"' in texts[1]
@@ -633,10 +633,10 @@ def test_a_changed_file_shows_the_line_that_ran(tmp_path):
     path = tmp_path / "module.py"
     path.write_text("1 / 0  # before\n")
     code = compile(path.read_text(), str(path), "exec")
-    before = format_exception(caught(lambda: exec(code, {})))  # noqa: S102  # on purpose
+    before = format_exception(caught(lambda: exec(code, {})))  # on purpose
     path.write_text("something much longer and different\n")
 
-    after = format_exception(caught(lambda: exec(code, {})))  # noqa: S102  # on purpose
+    after = format_exception(caught(lambda: exec(code, {})))  # on purpose
 
     assert "1 / 0  # before" in before
     assert after.partition(str(path))[2] == before.partition(str(path))[2]
@@ -645,7 +645,7 @@ def test_a_changed_file_shows_the_line_that_ran(tmp_path):
 def test_a_missing_file_has_no_lines(tmp_path):
     """Without its source, a frame is a file name, a line and a function."""
     path = tmp_path / "gone.py"
-    exc_info = caught(lambda: exec(compile("1/0", str(path), "exec"), {}))  # noqa: S102  # on purpose
+    exc_info = caught(lambda: exec(compile("1/0", str(path), "exec"), {}))  # on purpose
 
     text = format_exception(exc_info)
 
@@ -678,7 +678,7 @@ def test_only_so_many_frames_are_remembered():
     """Code made over and over does not fill the memory."""
     for number in range(1_500):
         code = compile(f"raise ValueError({number})", f"<{number}>", "exec")
-        exc_info = caught(lambda code=code: exec(code, {}))  # noqa: S102  # on purpose
+        exc_info = caught(lambda code=code: exec(code, {}))  # on purpose
         assert f"ValueError: {number}" in format_exception(exc_info)
 
     assert len(_traceback._frames) <= 1_024

@@ -93,6 +93,16 @@ class RedirectLoggingHandler(logging.Handler):
         """Do without a lock: there is nothing to guard, and one lock less to hold at a fork."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Emit *record* if the filters let it through, without locking."""
+        found = self.filter(record)
+        if isinstance(found, logging.LogRecord):
+            # Since Python 3.12 a filter may put another record in the place of this one.
+            record = found
+        if found:
+            self.emit(record)
+        return found
+
     def emit(self, record: logging.LogRecord) -> None:
         """Convert *record* and dispatch it; one that came from the stacks stays away."""
         if _FROM_STACKS in record.__dict__:

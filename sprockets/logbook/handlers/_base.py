@@ -187,7 +187,7 @@ class Handler(ContextObject):
         """Emit *record*; what goes wrong goes to :meth:`handle_error`.
 
         Returns:
-            Whether the record was dealt with: it is then consumed, unless the handler lets it
+            Whether the record was dealt with.  It is then consumed, unless the handler lets it
             bubble.
         """
         try:

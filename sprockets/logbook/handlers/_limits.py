@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from threading import RLock
 from time import monotonic
@@ -33,13 +32,15 @@ class HashingHandlerMixin:
         return self.hash_record_raw(record).hexdigest()
 
 
-@dataclass(slots=True)
 class _Window:
     """What was delivered and withheld of one hash since its window opened."""
 
-    opened_at: float
-    delivered: int = 0
-    withheld: int = 0
+    __slots__ = ("delivered", "opened_at", "withheld")
+
+    def __init__(self, opened_at: float, withheld: int) -> None:
+        self.opened_at = opened_at
+        self.delivered = 0
+        self.withheld = withheld
 
 
 class LimitingHandlerMixin(HashingHandlerMixin):
@@ -100,5 +101,5 @@ class LimitingHandlerMixin(HashingHandlerMixin):
         if count >= self.max_record_cache:
             for _ in range(max(1, int(count * self.record_cache_prune))):
                 self._windows.popitem(last=False)
-        window = self._windows[key] = _Window(now, withheld=withheld)
+        window = self._windows[key] = _Window(now, withheld)
         return window
