@@ -477,7 +477,11 @@ def test_a_record_knows_its_logger_weakly():
     """A filter may compare the dispatcher; after closing nothing keeps the logger."""
     logger = Logger("weak")
     seen = []
-    with TestHandler(filter=lambda record, handler: seen.append(record.dispatcher is logger)):
+
+    def look(record, handler, expected=weakref.ref(logger)):
+        seen.append(record.dispatcher is expected())
+
+    with TestHandler(filter=look):
         logger.info("x")
     with TestHandler() as handler:
         logger.info("y")

@@ -466,35 +466,33 @@ def test_process_name_is_known_only_where_multiprocessing_is(monkeypatch):
 
 # -- export and import
 
-EXPORTED = set(
-    [
-        "args",
-        "channel",
-        "exception_message",
-        "exception_name",
-        "extra",
-        "filename",
-        "formatted_exception",
-        "frame_correction",
-        "func_name",
-        "greenlet",
-        "heavy_initialized",
-        "information_pulled",
-        "keep_open",
-        "kwargs",
-        "late",
-        "level",
-        "lineno",
-        "message",
-        "module",
-        "msg",
-        "process",
-        "process_name",
-        "thread",
-        "thread_name",
-        "time",
-    ]
-)
+EXPORTED = {
+    "args",
+    "channel",
+    "exception_message",
+    "exception_name",
+    "extra",
+    "filename",
+    "formatted_exception",
+    "frame_correction",
+    "func_name",
+    "greenlet",
+    "heavy_initialized",
+    "information_pulled",
+    "keep_open",
+    "kwargs",
+    "late",
+    "level",
+    "lineno",
+    "message",
+    "module",
+    "msg",
+    "process",
+    "process_name",
+    "thread",
+    "thread_name",
+    "time",
+}
 
 
 @pytest.mark.rule("LR-29", "LR-30", "WF-5", "WF-6")
@@ -681,7 +679,7 @@ SAMPLE = r"""{"channel": "payments", "msg": "R\u00fcckzahlung f\u00fcr {user} fe
 "exception_message": "'schl\u00fcssel'", "process_name": null, "module": "app", "greenlet":
 140102835403648, "filename": "/srv/app/app.py", "thread_name": "MainThread", "formatted_exception":
 "Traceback (most recent call last):\n  File \"/srv/app/app.py\", line 16, in refund\n    {}[\"schl\u00fcssel\"]\n    ~~^^^^^^^^^^^^^\nKeyError: 'schl\u00fcssel'",
-"information_pulled": true}""".replace("\n", " ")  # noqa: E501
+"information_pulled": true}""".replace("\n", " ")
 
 
 @pytest.mark.rule("WF-1", "WF-21", "WF-26")
