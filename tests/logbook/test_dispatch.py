@@ -478,7 +478,9 @@ def test_a_record_knows_its_logger_weakly():
     logger = Logger("weak")
     seen = []
 
-    def look(record, handler, expected=weakref.ref(logger)):
+    expected = weakref.ref(logger)
+
+    def look(record, handler):
         seen.append(record.dispatcher is expected())
 
     with TestHandler(filter=look):
