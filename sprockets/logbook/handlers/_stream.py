@@ -162,7 +162,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             "write_nested": self._write_nested,
             "writing": self._writing,
         }
-        if self._writes_like(StreamHandler) and isinstance(stream, _TEXT_STREAM):
+        if self._writes_to(stream):
             names.update(write=stream.write, flush=stream.flush)
             return source.function(_TAIL_OF_TEXT, names)
         names.update(put=self._find_put())
@@ -171,7 +171,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
     def _put(self) -> Callable[[str], None] | None:
         """Return what writes a line to the stream as it is now, if none of that is overridden."""
         stream = self.stream
-        if not self._writes_like(StreamHandler) or not isinstance(stream, _TEXT_STREAM):
+        if not self._writes_to(stream):
             return None
         write, flush = stream.write, stream.flush
 
@@ -183,6 +183,14 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             flush()
 
         return put
+
+    def _writes_to(self, stream: Any) -> bool:
+        """Whether a line is plainly written to *stream*, a text stream, until told otherwise."""
+        return (
+            isinstance(stream, _TEXT_STREAM)
+            and self.__dict__.get("stream") is stream
+            and self._writes_like(StreamHandler)
+        )
 
     def _writes_like(self, base: type[StreamHandler]) -> bool:
         """Whether encoding, writing and flushing are those of *base*, with nothing overridden."""
@@ -335,3 +343,21 @@ class StderrHandler(StreamHandler):
     def stream(self) -> Any:
         """Standard error as it is now; ``None`` if there is none."""
         return sys.stderr
+
+    def _put(self) -> Callable[[str], None] | None:
+        """Return what writes a line to standard error, if none of that is overridden."""
+        if not self._writes_like(StderrHandler):
+            return None
+
+        def put(text: str) -> None:
+            stream = sys.stderr
+            if isinstance(stream, _TEXT_STREAM):
+                try:
+                    stream.write(text + "\n")
+                except UnicodeEncodeError:
+                    self.write(text + "\n")
+                stream.flush()
+            elif stream is not None:
+                self._write_line(text)
+
+        return put
