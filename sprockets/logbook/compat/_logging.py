@@ -331,7 +331,7 @@ class LoggingHandler(Handler):
             old_record.channel or "",
             self.convert_level(old_record.level),
             old_record.filename,  # type: ignore[arg-type]  # None where nobody looked
-            old_record.lineno,  # type: ignore[arg-type]  # None where nobody looked
+            old_record.lineno or 0,  # formatters write it with %d
             old_record.message,
             (),
             exc_info,
