@@ -499,9 +499,9 @@ def test_a_warning_is_a_record_with_its_own_place(handler, always):
 
     with redirected_warnings():
         line = sys._getframe().f_lineno
-        warnings.warn(RuntimeWarning("Testing 0"), stacklevel=2)
+        warnings.warn(RuntimeWarning("Testing 0"))
         wrapper()
-        warnings.warn("mine", MyWarning, stacklevel=2)
+        warnings.warn("mine", MyWarning)
         warnings.warn_explicit("explicit", UserWarning, "relative.py", 12)
     first, second, third, fourth = handler.records
 
@@ -527,12 +527,12 @@ def test_filters_count_and_are_put_back(handler, always):
     before = list(warnings.filters)
     with Fields(k=1), redirected_warnings():
         warnings.simplefilter("ignore")
-        warnings.warn("ignored", stacklevel=2)
+        warnings.warn("ignored")
         warnings.simplefilter("error")
         with pytest.raises(UserWarning):
-            warnings.warn("error", stacklevel=2)
+            warnings.warn("error")
         warnings.simplefilter("always")
-        warnings.warn("heard", stacklevel=2)
+        warnings.warn("heard")
 
     assert [(record.message, record.extra["k"]) for record in handler.records] == [("heard", 1)]
     assert warnings.filters == before
@@ -569,7 +569,7 @@ def test_a_redirection_is_started_and_ended_in_turn(handler, always):
             assert target is redirection
             with pytest.raises(RuntimeError, match="^Cannot enter .* twice$"):
                 redirection.start()
-            warnings.warn("x", stacklevel=2)
+            warnings.warn("x")
 
     assert len(handler.records) == 2
 
@@ -584,11 +584,11 @@ def test_redirections_may_end_in_any_order(order, always):
     with TestHandler() as handler:
         for redirection in redirections:
             redirection.start()
-        warnings.warn("both", stacklevel=2)
+        warnings.warn("both")
         redirections[order[0]].end()
-        warnings.warn("one", stacklevel=2)
+        warnings.warn("one")
         redirections[order[1]].end()
-        warnings.warn("none", stacklevel=2)
+        warnings.warn("none")
     warnings.showwarning = original
 
     assert [record.message for record in handler.records] == ["both", "one"]
@@ -614,12 +614,12 @@ def test_a_handler_that_warns_does_not_recurse(always):
 
     class Warning_(Handler):
         def emit(self, record):
-            warnings.warn("nested", stacklevel=2)
+            warnings.warn("nested")
 
     shown = []
     original, warnings.showwarning = warnings.showwarning, lambda *args: shown.append(str(args[0]))
     with Warning_(), redirected_warnings():
-        warnings.warn("x", stacklevel=2)
+        warnings.warn("x")
     warnings.showwarning = original
 
     assert shown == ["nested"]
