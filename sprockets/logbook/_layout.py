@@ -56,15 +56,24 @@ class LineSource:
         self, tail: tuple[str, ...] = ("return line",), names: Mapping[str, Any] | None = None
     ) -> Callable[..., Any]:
         """Return the function that makes a line and then does what *tail* says, given *names*."""
+        code = self._compiled.get(tail) or self.compile(tail)
+        namespace = {**self._names, **(names or {})}
+        exec(code, namespace)  # noqa: S102 - our own words, see above
+        function: Callable[..., Any] = namespace["write_line"]
+        return function
+
+    def compile(self, tail: tuple[str, ...]) -> CodeType:
+        """Compile the statements with *tail*, once.
+
+        This takes a good part of a millisecond.  Who can do it beforehand should: a signal handler
+        that logs would otherwise start it again each time it interrupts it.
+        """
         code = self._compiled.get(tail)
         if code is None:
             body = "\n    ".join((*self._statements, *tail))
             source = f"def write_line({FACTS}):\n    {body}\n"
             code = self._compiled[tail] = compile(source, __file__, "exec")
-        namespace = {**self._names, **(names or {})}
-        exec(code, namespace)  # noqa: S102 - our own words, see above
-        function: Callable[..., Any] = namespace["write_line"]
-        return function
+        return code
 
 
 class LineFormatter(ABC):

@@ -1,4 +1,10 @@
-"""The bridges between stdlib logging and the stacks, one each way."""
+"""The bridges between stdlib logging and the stacks, one each way.
+
+A record that came over one bridge is marked, and the other bridge does not take it back.  The mark
+is on the record and not in the context, since between the bridges there may be a queue and the
+thread that reads it; and it is good in this process only, since a record that another process sends
+is news here, however it got out there.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +14,11 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
-from sprockets.logbook import _caller, _clock
-from sprockets.logbook._dispatch import dispatch_record
-from sprockets.logbook._failures import report
+from sprockets.logbook import _caller, _clock, _fork
+from sprockets.logbook._dispatch import dispatch_record, find_route, fresh_node
+from sprockets.logbook._failures import Failure, report
 from sprockets.logbook._lazy import cached_property
 from sprockets.logbook._levels import (
     CRITICAL,
@@ -33,7 +39,13 @@ _caller.register(_STDLIB)
 _caller.register(os.path.join(os.path.dirname(_STDLIB), "handlers.py"))
 
 _FROM_STACKS: Final = "_from_the_stacks"
-"""Mark on a stdlib record that came from the stacks, and need not go back."""
+"""Attribute of a stdlib record that came from the stacks: where that was."""
+
+_FROM_LOGGING: Final = "_from_logging"
+"""Attribute of a record that came from stdlib logging; neither exported nor pickled."""
+
+# An id of a process may be another machine's as well, or an earlier process's.
+_HERE: Final = os.urandom(8).hex()
 
 _STANDARD: Final = frozenset(
     [
@@ -61,22 +73,55 @@ _STANDARD: Final = frozenset(
         "message",
         "asctime",
         "greenlet",
+        _FROM_STACKS,
     ]
-) | {_FROM_STACKS}
+)
 """Attributes of every stdlib record; what else it has was passed as ``extra``."""
 
 
+def _here() -> str:
+    return f"{_HERE}-{_fork.pid}"
+
+
+def _failure() -> Failure:
+    return cast(Failure, sys.exc_info())
+
+
 class LoggingCompatRecord(LogRecord):
-    """A record that came from stdlib logging; its message is a template of the ``%`` operator."""
+    """A record that came from stdlib logging; its message is a template of the ``%`` operator.
+
+    The message is what ``getMessage()`` of the stdlib record gives, whatever its arguments are; only
+    widths over 1,000 are refused, and what is over 65,536 characters is cut.
+    """
+
+    _values: Any = None
+    """The right operand of ``%``, where arguments and keywords do not say it all."""
 
     @cached_property
     def message(self) -> str:
-        """The formatted message, always text."""
+        """The formatted message, always text.
+
+        Raises:
+            TypeError: The message cannot be formatted with its arguments.
+        """
         message = LogRecord.message.func(self)
-        return message if isinstance(message, str) else str(message)
+        return message if type(message) is str else str(message)
 
     def _format_message(self, msg: Any, /, *args: Any, **kwargs: Any) -> str:
-        return format_percent(msg if isinstance(msg, str) else str(msg), args, kwargs)
+        template = msg if type(msg) is str else str(msg)
+        if self._values is not None and self._has_arguments(args, kwargs):
+            # As keywords, since those are taken as they are.
+            return format_percent(template, (), self._values)
+        return format_percent(template, args, kwargs)
+
+    def _has_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether these are the arguments, and not what a subclass made of them."""
+        return (
+            len(args) == len(self.args)
+            and len(kwargs) == len(self.kwargs)
+            and all(one is other for one, other in zip(args, self.args, strict=True))
+            and all(kwargs.get(name, self) is value for name, value in self.kwargs.items())
+        )
 
 
 # -- stdlib logging into the stacks
@@ -89,35 +134,46 @@ class RedirectLoggingHandler(logging.Handler):
     comes out of the stdlib call, unless the flag ``errors`` is ``"raise"``.
     """
 
+    _is_aware: tuple[object, bool] = (None, False)
+    """Whether records show aware time, and the format for which that is known."""
+
     def createLock(self) -> None:
         """Do without a lock: there is nothing to guard, and one lock less to hold at a fork."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Emit *record* if the filters let it through, without locking."""
-        found = self.filter(record)
-        if isinstance(found, logging.LogRecord):
-            # Since Python 3.12 a filter may put another record in the place of this one.
-            record = found
+        found: Any = self.filter(record)
         if found:
-            self.emit(record)
+            # Since Python 3.12 a filter may put another record in the place of this one.
+            self.emit(found if isinstance(found, logging.LogRecord) else record)
         return found
 
     def emit(self, record: logging.LogRecord) -> None:
         """Convert *record* and dispatch it; one that came from the stacks stays away."""
-        if _FROM_STACKS in record.__dict__:
+        if _FROM_STACKS in record.__dict__ and record.__dict__[_FROM_STACKS] == _here():
             return
+        converted: LogRecord | None = None
         try:
+            if self._is_unwanted(record):
+                return
             converted = self.convert_record(record)
-        except Exception:  # noqa: BLE001 - reported
-            report(None, sys.exc_info())  # type: ignore[arg-type]  # never empty here
-            return
-        try:
+            converted.__dict__[_FROM_LOGGING] = True
             dispatch_record(converted)
+        except Exception:  # noqa: BLE001 - reported, or raised if that is what the flag asks for
+            report(converted, _failure())
         finally:
-            converted.late = True
-            if not converted.keep_open:
-                converted.close()
+            if converted is not None:
+                converted.late = True
+                if not converted.keep_open:
+                    converted.close()
+
+    def _is_unwanted(self, record: logging.LogRecord) -> bool:
+        """Whether nobody in the stacks wants *record*, so that it need not be converted."""
+        return (
+            type(self).convert_record is RedirectLoggingHandler.convert_record
+            and find_route(fresh_node(), self.convert_level(record.levelno)) is None
+        )
 
     def convert_level(self, level: int) -> int:
         """Return the level of the stacks for *level* of stdlib logging."""
@@ -128,27 +184,54 @@ class RedirectLoggingHandler(logging.Handler):
 
     def find_extra(self, old_record: logging.LogRecord) -> dict[str, Any]:
         """Return what was passed as ``extra``; and the stack's text, if it was asked for."""
-        extra = {
-            name: value for name, value in old_record.__dict__.items() if name not in _STANDARD
-        }
+        extra: dict[str, Any] = {}
+        if not old_record.__dict__.keys() <= _STANDARD:
+            extra = {
+                name: value for name, value in old_record.__dict__.items() if name not in _STANDARD
+            }
         if old_record.stack_info is not None:
             extra["stack_info"] = old_record.stack_info
         return extra
 
     def find_caller(self, old_record: logging.LogRecord) -> FrameType | None:
-        """Return the frame of the logging call, if it is one of this thread's."""
-        return _caller.find_caller(sys._getframe(1))
+        """Return the first frame outwards that belongs neither to this library nor to ``logging``.
+
+        For a record that was made elsewhere this is whoever brought it here.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        start = frame
+        # Between here and stdlib logging there may be subclasses, and they are no caller either.
+        while frame is not None and frame.f_code.co_filename != _STDLIB:
+            frame = frame.f_back
+        return _caller.find_caller(start if frame is None else frame)
 
     def convert_time(self, timestamp: float) -> datetime:
         """Return *timestamp*, in seconds since the epoch, as records show time."""
-        source = _clock.source()
-        if source is not None and source().tzinfo is not None:
+        if self._shows_aware_time():
             return datetime.fromtimestamp(timestamp, UTC)
         return _clock.datetime_of(round(timestamp * 1_000_000))
 
+    def _shows_aware_time(self) -> bool:
+        source = _clock.source()
+        if source is None:
+            return False
+        if self._is_aware[0] is not _clock.shown_format:
+            try:
+                is_aware = source().tzinfo is not None
+            except Exception:  # noqa: BLE001 - asked once more for the next record
+                return False
+            self._is_aware = (_clock.shown_format, is_aware)
+        return self._is_aware[1]
+
     def convert_record(self, old_record: logging.LogRecord) -> LogRecord:
         """Return the record of the stacks for *old_record*."""
-        args, kwargs = _arguments(old_record.args)
+        args: Any = old_record.args
+        values = kwargs = None
+        if not args:
+            args = None
+        elif type(args) is not tuple or (len(args) == 1 and isinstance(args[0], Mapping)):
+            values = args
+            args, kwargs = _arguments(args)
         record = LoggingCompatRecord(
             old_record.name,
             self.convert_level(old_record.levelno),
@@ -157,27 +240,35 @@ class RedirectLoggingHandler(logging.Handler):
             kwargs,
             old_record.exc_info,
             self.find_extra(old_record),
-            None if _has_place(old_record) else self.find_caller(old_record),
+            self.find_caller(old_record),
         )
-        if _has_place(old_record):
-            record.filename = os.path.abspath(old_record.pathname)
+        if values is not None:
+            record._values = values
+        if old_record.lineno and old_record.pathname:
+            record.filename = _caller._absolute(old_record.pathname)
             record.lineno = old_record.lineno
             record.func_name = old_record.funcName
             record.module = old_record.module
-        if record.exc_info is None and old_record.exc_text:
+        if old_record.exc_text and record.exc_info is None:
             record.formatted_exception = old_record.exc_text
-        for name, value in (
-            ("process", old_record.process),
-            ("process_name", old_record.processName),
-            ("thread", old_record.thread),
-            ("greenlet", old_record.thread),
-            ("thread_name", old_record.threadName),
+        if old_record.process is not None:
+            record.process = old_record.process
+        if old_record.processName is not None:
+            record.process_name = old_record.processName
+        if old_record.thread is not None:
+            record.thread = record.greenlet = old_record.thread
+        if old_record.threadName is not None:
+            record.thread_name = old_record.threadName
+        if (
+            type(self).convert_time is not RedirectLoggingHandler.convert_time
+            or self._shows_aware_time()
         ):
-            if value is not None:
-                setattr(record, name, value)
-        record.time = self.convert_time(old_record.created)
-        # What is shown may be local time; the instant is known all the same.
-        record._moment = round(old_record.created * 1_000_000)
+            record.time = self.convert_time(old_record.created)
+        else:
+            record._is_local = _clock.is_local
+        if type(self).convert_time is RedirectLoggingHandler.convert_time:
+            # What is shown may be local time; the instant is known all the same.
+            record._moment = round(old_record.created * 1_000_000)
         return record
 
 
@@ -190,17 +281,12 @@ _LEVELS_IN: Final = (
 
 
 def _arguments(args: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if not args:
-        return (), {}
+    """Return *args*, which are not quite a tuple of arguments, as a record shows them."""
     if isinstance(args, tuple):
         return args, {}
     if isinstance(args, Mapping) and all(isinstance(key, str) for key in args):
-        return (), args
+        return (), dict(args)
     return (args,), {}
-
-
-def _has_place(record: logging.LogRecord) -> bool:
-    return bool(record.lineno) and bool(record.pathname) and record.pathname != "(unknown file)"
 
 
 def redirect_logging(set_root_logger_level: bool = True) -> None:
@@ -211,18 +297,26 @@ def redirect_logging(set_root_logger_level: bool = True) -> None:
     Args:
         set_root_logger_level: Let everything through at the root, from ``DEBUG`` up.
     """
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-    root.addHandler(RedirectLoggingHandler())
+    _replace_handlers([RedirectLoggingHandler()])
     if set_root_logger_level:
-        root.setLevel(logging.DEBUG)
+        logging.getLogger().setLevel(logging.DEBUG)
+
+
+def _replace_handlers(handlers: list[logging.Handler]) -> None:
+    """Let the root logger have *handlers*; for other threads there is no moment without any."""
+    root = logging.getLogger()
+    old = [handler for handler in root.handlers if handler not in handlers]
+    for handler in handlers:
+        root.addHandler(handler)
+    for handler in old:
+        root.removeHandler(handler)
 
 
 class redirected_logging:
     """Sends all of stdlib logging to the stacks within a block, or from `start` to `end`.
 
-    It does so in all threads, and may be used again afterwards.
+    It does so in all threads, and may be used again afterwards.  Where several overlap, the handlers
+    from before come back with the end of the last.
 
     >>> from sprockets.logbook import TestHandler
     >>> with TestHandler() as handler, redirected_logging():
@@ -235,13 +329,15 @@ class redirected_logging:
     """
 
     old_handlers: list[logging.Handler]
+    """The root logger's handlers from before."""
     old_level: int
+    """Its level."""
+    set_root_logger_level: bool
 
     def __init__(self, set_root_logger_level: bool = True) -> None:
         self.set_root_logger_level = set_root_logger_level
         self.old_handlers = []
         self.old_level = logging.NOTSET
-        self._is_active = False
 
     def start(self) -> Self:
         """Begin to redirect.
@@ -249,12 +345,12 @@ class redirected_logging:
         Raises:
             RuntimeError: It has begun already.
         """
-        if self._is_active:
+        if self in _active:
             raise RuntimeError(f"cannot start {self!r} twice; end it first")
         root = logging.getLogger()
         self.old_handlers = list(root.handlers)
         self.old_level = root.level
-        self._is_active = True
+        _active.append(self)
         redirect_logging(self.set_root_logger_level)
         return self
 
@@ -265,25 +361,33 @@ class redirected_logging:
         tb: TracebackType | None = None,
     ) -> None:
         """Put the root logger's handlers and level back; without a start, do nothing."""
-        if not self._is_active:
+        if self not in _active:
             return
-        self._is_active = False
-        root = logging.getLogger()
-        for handler in list(root.handlers):
-            root.removeHandler(handler)
-        for handler in self.old_handlers:
-            root.addHandler(handler)
-        root.setLevel(self.old_level)
+        position = _active.index(self)
+        _active.remove(self)
+        if position < len(_active):
+            # One that began later still redirects; it puts back what this one would have.
+            _active[position].old_handlers = self.old_handlers
+            _active[position].old_level = self.old_level
+            return
+        _replace_handlers(self.old_handlers)
+        logging.getLogger().setLevel(self.old_level)
 
     __enter__ = start
     __exit__ = end
+
+
+_active: list[redirected_logging] = []
 
 
 # -- the stacks into stdlib logging
 
 
 class LoggingHandler(Handler):
-    """Hands records to stdlib logging; one that came from there goes on to the next handler.
+    """Hands records to stdlib logging, but those that are back from there at once.
+
+    A record goes on to the next handler if it came from stdlib logging, or if nobody but
+    `RedirectLoggingHandler` would get it there.
 
     Args:
         logger: Where to hand them to, a logger or its name; the root logger unless given.  Its own
@@ -306,8 +410,16 @@ class LoggingHandler(Handler):
         self.logger = logger if isinstance(logger, logging.Logger) else logging.getLogger(logger)
 
     def handle(self, record: LogRecord) -> bool:
-        """Emit *record*, unless it came from stdlib logging."""
-        return not isinstance(record, LoggingCompatRecord) and super().handle(record)
+        """Emit *record*, unless it would only come back."""
+        if _FROM_LOGGING in record.__dict__:
+            return False
+        try:
+            if _leads_back(self.get_logger(record)):
+                return False
+        except Exception:  # noqa: BLE001 - reported
+            self.handle_error(record, _failure())
+            return True
+        return super().handle(record)
 
     def get_logger(self, record: LogRecord) -> logging.Logger:
         """Return the logger that *record* is handed to."""
@@ -338,20 +450,26 @@ class LoggingHandler(Handler):
             old_record.func_name,
         )
         for name, value in old_record.extra.items():
-            record.__dict__.setdefault(name, value)
+            if isinstance(name, str) and not hasattr(record, name):
+                setattr(record, name, value)
         if exc_info is None and old_record.formatted_exception:
             record.exc_text = old_record.formatted_exception
-        record.thread = old_record.thread
-        record.threadName = old_record.thread_name
-        record.process = old_record.process
-        if old_record.process_name is not None:
-            record.processName = old_record.process_name
+        for name, value in (
+            ("thread", old_record.thread),
+            ("threadName", old_record.thread_name),
+            ("process", old_record.process),
+            ("processName", old_record.process_name),
+        ):
+            # What a record from elsewhere does not say is better wrong than "%(thread)d" of None.
+            if value is not None:
+                setattr(record, name, value)
         if old_record.time is not None:
             started = record.created - record.relativeCreated / 1000
             record.created = self._timestamp(old_record, old_record.time)
-            record.msecs = float(int(record.created % 1 * 1000 + 1e-6))
+            # Not the float's own fraction, which may be a bit short of the millisecond.
+            record.msecs = float(round(record.created * 1_000_000) % 1_000_000 // 1000)
             record.relativeCreated = (record.created - started) * 1000
-        record.__dict__[_FROM_STACKS] = True
+        record.__dict__[_FROM_STACKS] = _here()
         return record
 
     def _timestamp(self, record: LogRecord, time: datetime) -> float:
@@ -361,8 +479,13 @@ class LoggingHandler(Handler):
         return self.convert_time(time)
 
     def emit(self, record: LogRecord) -> None:
-        """Convert *record* and hand it over."""
-        self.get_logger(record).handle(self.convert_record(record))
+        """Convert *record* and hand it over, unless it came from there."""
+        if _FROM_LOGGING in record.__dict__:
+            return
+        converted = self.convert_record(record)
+        # Here again: a subclass may have converted it all by itself.
+        converted.__dict__[_FROM_STACKS] = _here()
+        self.get_logger(record).handle(converted)
 
 
 _LEVELS_OUT: Final = (
@@ -371,3 +494,16 @@ _LEVELS_OUT: Final = (
     (WARNING, logging.WARNING),
     (INFO, logging.INFO),
 )
+
+
+def _leads_back(logger: logging.Logger) -> bool:
+    """Whether what *logger* gets goes to no other handlers than those that send it back here."""
+    found = False
+    while True:
+        for handler in logger.handlers:
+            if not isinstance(handler, RedirectLoggingHandler):
+                return False
+            found = True
+        if not logger.propagate or logger.parent is None:
+            return found
+        logger = logger.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -111,7 +112,6 @@ class FingersCrossedHandler(Handler):
         self._action_level = lookup_level(action_level)
         self.buffer_size = buffer_size
         self.buffered_records = deque()
-        self._sizes: deque[int] = deque()
         self._bytes = 0
         self._pull_information = pull_information
         self._reset = reset
@@ -144,16 +144,13 @@ class FingersCrossedHandler(Handler):
             if self._pull_information:
                 _pull(record)
         finally:
-            size = _size(record)
             self.buffered_records.append(record)
-            self._sizes.append(size)
-            self._bytes += size
+            self._bytes += _size(record)
             limit = self.buffer_size or self.max_records
             while len(self.buffered_records) > limit or (
                 self._bytes > self.max_bytes and len(self.buffered_records) > 1
             ):
-                self.buffered_records.popleft()
-                self._bytes -= self._sizes.popleft()
+                self._bytes -= _size(self.buffered_records.popleft())
                 self.dropped += 1
         return record.level >= self._action_level
 
@@ -163,10 +160,13 @@ class FingersCrossedHandler(Handler):
             if self._handler is None:
                 assert self._factory is not None
                 self._handler = self._factory(record, self)
-            # Detached first: what the wrapped handler logs meanwhile is not part of this batch.
-            batch = tuple(self.buffered_records)
-            self.buffered_records.clear()
-            self._sizes.clear()
+            # Detached first: what the wrapped handler logs meanwhile is not part of this batch.  One
+            # by one, so that a signal handler that logs in the middle of this cannot make two
+            # batches have the same record, nor none.
+            batch = []
+            with contextlib.suppress(IndexError):
+                while True:
+                    batch.append(self.buffered_records.popleft())
             self._bytes = 0
             self._triggered = not self._reset
             self._handler.emit_batch(iter(batch), self.batch_emit_reason)

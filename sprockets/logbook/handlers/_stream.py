@@ -122,6 +122,12 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
 
     def _watched_attribute_changed(self, name: str) -> None:
         super()._watched_attribute_changed(name)
+        formatter = self.__dict__.get("formatter")
+        if name == "formatter" and isinstance(formatter, LineFormatter):
+            source = formatter.line_source()
+            if source is not None:
+                source.compile(_TAIL)
+                source.compile(_TAIL_OF_TEXT)
         writing = self.__dict__.get("_writing")
         if writing is not None:
             writing.put = None
@@ -137,13 +143,18 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         writing = self._writing
         while writing.nested:
             writing.is_under_way = True
-            text, record = writing.nested.popleft()
             try:
-                self._write_line(text)
-            except Exception:  # noqa: BLE001 - reported, for the record whose line it is
-                _failures.report(record, sys.exc_info())  # type: ignore[arg-type]  # never empty here
+                # Asked again: until the flag was set, a nested call could write all there was.
+                if writing.nested:
+                    self._write_one_nested(*writing.nested.popleft())
             finally:
                 writing.is_under_way = False
+
+    def _write_one_nested(self, text: str, record: LogRecord | None) -> None:
+        try:
+            self._write_line(text)
+        except Exception:  # noqa: BLE001 - reported, for the record whose line it is
+            _failures.report(record, sys.exc_info())  # type: ignore[arg-type]  # never empty here
 
     def line_writer(self) -> Callable[..., None] | None:
         """Return what writes a line without there being a record, if there is such a way."""
