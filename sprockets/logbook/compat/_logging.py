@@ -90,8 +90,8 @@ def _failure() -> Failure:
 class LoggingCompatRecord(LogRecord):
     """A record that came from stdlib logging; its message is a template of the ``%`` operator.
 
-    The message is what ``getMessage()`` of the stdlib record gives, whatever its arguments are; only
-    widths over 1,000 are refused, and what is over 65,536 characters is cut.
+    It is what ``getMessage()`` of the stdlib record gives, whatever the arguments are; but widths
+    over 1,000 are refused, and what is over 65,536 characters is cut.
     """
 
     _values: Any = None
@@ -315,8 +315,8 @@ def _replace_handlers(handlers: list[logging.Handler]) -> None:
 class redirected_logging:
     """Sends all of stdlib logging to the stacks within a block, or from `start` to `end`.
 
-    It does so in all threads, and may be used again afterwards.  Where several overlap, the handlers
-    from before come back with the end of the last.
+    It does so in all threads, and may be used again afterwards.  Where several overlap, what was
+    there before the first comes back with the end of the last.
 
     >>> from sprockets.logbook import TestHandler
     >>> with TestHandler() as handler, redirected_logging():
@@ -450,8 +450,9 @@ class LoggingHandler(Handler):
             old_record.func_name,
         )
         for name, value in old_record.extra.items():
-            if isinstance(name, str) and not hasattr(record, name):
-                setattr(record, name, value)
+            # str(): somebody's keys are numbers.
+            if not hasattr(record, str(name)):
+                setattr(record, str(name), value)
         if exc_info is None and old_record.formatted_exception:
             record.exc_text = old_record.formatted_exception
         for name, value in (
