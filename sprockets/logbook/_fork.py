@@ -54,9 +54,9 @@ def hold_at_fork(owner: SupportsFork) -> None:
 
 
 def _before() -> None:
-    # In the order of registration, so that two forks at once do not wait for each other.
+    # The newest first: what wraps another is newer than that, and takes its own lock first.
     _resting.clear()
-    for reference in list(_owners.values()):
+    for reference in reversed(list(_owners.values())):
         owner = reference()
         if owner is not None:
             owner.before_fork()

@@ -496,7 +496,7 @@ class Owner:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_owners_of_locks_are_told_of_a_fork_in_order_and_back():
-    """They come to rest in the order they came in; in the child each starts anew."""
+    """The newest comes to rest first, as wrappers take their locks; in the child each starts anew."""
     calls = []
     first, second, gone = (Owner(calls, name) for name in ("first", "second", "gone"))
     for owner in (first, second, gone):
@@ -514,9 +514,9 @@ def test_owners_of_locks_are_told_of_a_fork_in_order_and_back():
     in_child = os.read(reading, 10_000).decode()
     os.close(reading)
     os.close(writing)
-    before = [("before", "first"), ("before", "second")]
-    assert in_child == repr(([*before, ("child", "second"), ("child", "first")], True))
-    assert calls == [*before, ("parent", "second"), ("parent", "first")]
+    before = [("before", "second"), ("before", "first")]
+    assert in_child == repr(([*before, ("child", "first"), ("child", "second")], True))
+    assert calls == [*before, ("parent", "first"), ("parent", "second")]
     assert _fork.process_id() == os.getpid()
 
 
