@@ -139,7 +139,7 @@ class RedirectLoggingHandler(logging.Handler):
 
     def createLock(self) -> None:
         """Do without a lock: there is nothing to guard, and one lock less to hold at a fork."""
-        self.lock = None
+        self.__dict__["lock"] = None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Emit *record* if the filters let it through, without locking."""
@@ -151,14 +151,15 @@ class RedirectLoggingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Convert *record* and dispatch it; one that came from the stacks stays away."""
-        if _FROM_STACKS in record.__dict__ and record.__dict__[_FROM_STACKS] == _here():
+        origin = getattr(record, _FROM_STACKS, None)
+        if origin is not None and origin == _here():
             return
         converted: LogRecord | None = None
         try:
             if self._is_unwanted(record):
                 return
             converted = self.convert_record(record)
-            converted.__dict__[_FROM_LOGGING] = True
+            setattr(converted, _FROM_LOGGING, True)
             dispatch_record(converted)
         except Exception:  # noqa: BLE001 - reported, or raised if that is what the flag asks for
             report(converted, _failure())
@@ -411,7 +412,7 @@ class LoggingHandler(Handler):
 
     def handle(self, record: LogRecord) -> bool:
         """Emit *record*, unless it would only come back."""
-        if _FROM_LOGGING in record.__dict__:
+        if hasattr(record, _FROM_LOGGING):
             return False
         try:
             if _leads_back(self.get_logger(record)):
@@ -470,7 +471,7 @@ class LoggingHandler(Handler):
             # Not the float's own fraction, which may be a bit short of the millisecond.
             record.msecs = float(round(record.created * 1_000_000) % 1_000_000 // 1000)
             record.relativeCreated = (record.created - started) * 1000
-        record.__dict__[_FROM_STACKS] = _here()
+        setattr(record, _FROM_STACKS, _here())
         return record
 
     def _timestamp(self, record: LogRecord, time: datetime) -> float:
@@ -481,11 +482,11 @@ class LoggingHandler(Handler):
 
     def emit(self, record: LogRecord) -> None:
         """Convert *record* and hand it over, unless it came from there."""
-        if _FROM_LOGGING in record.__dict__:
+        if hasattr(record, _FROM_LOGGING):
             return
         converted = self.convert_record(record)
         # Here again: a subclass may have converted it all by itself.
-        converted.__dict__[_FROM_STACKS] = _here()
+        setattr(converted, _FROM_STACKS, _here())
         self.get_logger(record).handle(converted)
 
 

@@ -1,59 +1,46 @@
-"""The bridge from warnings to the stacks."""
+"""The bridge from warnings to the stacks.
+
+The hooks of the redirections are a chain: each shows a warning in its own way, or passes it on to
+the hook that it found when it began.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextvars import ContextVar
 from threading import RLock
 from types import FrameType, TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO, TypeAlias, cast
 
 from sprockets.logbook import _caller
 from sprockets.logbook._dispatch import dispatch_record
+from sprockets.logbook._failures import Failure, report
 from sprockets.logbook._levels import WARNING
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
 _caller.register(warnings.__file__)
 
+Hook: TypeAlias = Callable[
+    [Warning | str, type[Warning], str, int, TextIO | None, str | None], None
+]
+
 _lock = RLock()
+"""Held while a redirection begins or ends, and never while a warning is shown."""
 _active: list[redirected_warnings] = []
-_original: Any = None
 _is_handling: ContextVar[bool] = ContextVar("sprockets.logbook.warning", default=False)
 
 
-def _show(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Stand in for ``warnings.showwarning``."""
-    with _lock:
-        redirection = _active[-1] if _active else None
-        original = _original
-    if redirection is None or file is not None or _is_handling.get():
-        original(message, category, filename, lineno, file, line)
-        return
-    token = _is_handling.set(True)
-    try:
-        redirection.dispatch(message, category, filename, lineno)
-    finally:
-        _is_handling.reset(token)
+def _renew_lock() -> None:
+    global _lock
+    _lock = RLock()
 
 
-def _install() -> None:
-    """Let the hook be ours as long as somebody redirects, and what it was before afterwards."""
-    global _original
-    if _active and warnings.showwarning is not _show:
-        _original = warnings.showwarning
-        warnings.showwarning = _show
-    elif not _active and _original is not None:
-        warnings.showwarning = _original
-        _original = None
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class redirected_warnings:
@@ -63,6 +50,9 @@ class redirected_warnings:
     category, with the warning's own file and line.  Filters changed within are put back.  A warning
     that comes while another is handled is shown as it would be without this.
 
+    Where several overlap, the last one in force makes the records, and what was there before the
+    first comes back with the end of the last.
+
     >>> from sprockets.logbook import TestHandler
     >>> with TestHandler() as handler, redirected_warnings():
     ...     warnings.simplefilter("always")
@@ -71,8 +61,13 @@ class redirected_warnings:
     ['[WARNING] FutureWarning: getting old']
     """
 
+    _saved: warnings.catch_warnings[None] | None = None
+    _previous: Hook | None = None
+    """The hook from before."""
+
     def __init__(self) -> None:
-        self._saved: warnings.catch_warnings[None] | None = None
+        # Bound once: hooks are compared by identity.
+        self._hook: Hook = self._show
 
     def start(self) -> Self:
         """Begin to redirect.
@@ -81,12 +76,12 @@ class redirected_warnings:
             RuntimeError: It has begun already.
         """
         with _lock:
-            if self._saved is not None:
+            if self in _active:
                 raise RuntimeError(f"Cannot enter {self!r} twice")
             self._saved = warnings.catch_warnings()
             self._saved.__enter__()
+            self._install()
             _active.append(self)
-            _install()
         return self
 
     def end(
@@ -101,30 +96,63 @@ class redirected_warnings:
             RuntimeError: It has not begun.
         """
         with _lock:
-            if self._saved is None:
+            if self not in _active:
                 raise RuntimeError(f"Cannot exit {self!r} without entering first")
-            saved, self._saved = self._saved, None
-            hook = warnings.showwarning
-            saved.__exit__(None, None, None)
-            # That put the filters back, and some hook that may have ended by now.
-            warnings.showwarning = hook
             _active.remove(self)
-            _install()
+            saved, self._saved = self._saved, None
+            for later in _active:
+                if later._previous is self._hook:
+                    # One that began later still redirects; it puts back what this one would have.
+                    later._previous = self._previous
+                    later._saved = saved
+                    return
+            if saved is not None:
+                saved.__exit__(None, None, None)
+            # Again: in between there may have come a redirection for good.
+            warnings.showwarning = cast(Hook, self._previous)
 
     __enter__ = start
     __exit__ = end
 
-    def dispatch(
+    def _install(self) -> None:
+        self._previous = warnings.showwarning
+        warnings.showwarning = self._hook
+
+    def _show(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stand in for ``warnings.showwarning``."""
+        if file is not None or _is_handling.get() or self not in _active:
+            # Not in force any more: somebody else has put this back after it ended.
+            cast(Hook, self._previous)(message, category, filename, lineno, file, line)
+            return
+        token = _is_handling.set(True)
+        try:
+            self._dispatch(message, category, filename, lineno)
+        finally:
+            _is_handling.reset(token)
+
+    def _dispatch(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int
     ) -> None:
-        """Make a record of a warning, and send it to the bound handlers."""
-        record = self.make_record(self.message_to_unicode(message), category, filename, lineno)
+        record: LogRecord | None = None
         try:
+            text = self.message_to_unicode(message)
+            record = self.make_record(text, category, filename, lineno)
             dispatch_record(record)
+        except Exception:  # noqa: BLE001 - reported, or raised if that is what the flag asks for
+            report(record, cast(Failure, sys.exc_info()))
         finally:
-            record.late = True
-            if not record.keep_open:
-                record.close()
+            if record is not None:
+                record.late = True
+                if not record.keep_open:
+                    record.close()
 
     def message_to_unicode(self, message: Warning | str) -> str:
         """Return the text of *message*."""
@@ -142,12 +170,12 @@ class redirected_warnings:
             lineno: The line.
         """
         channel = exception.__name__
-        if exception.__module__ not in ("builtins", "exceptions"):
+        if exception.__module__ != "builtins":
             channel = f"{exception.__module__}.{channel}"
-        record = LogRecord(channel, WARNING, message)
+        frame = _find_frame(filename, lineno)
+        record = LogRecord(channel, WARNING, message, frame=frame)
         record.filename = filename
         record.lineno = lineno
-        frame = _find_frame(filename, lineno)
         record.func_name = None if frame is None else frame.f_code.co_name
         record.module = None if frame is None else frame.f_globals.get("__name__")
         return record
@@ -166,8 +194,18 @@ _for_good = redirected_warnings()
 
 
 def redirect_warnings() -> None:
-    """Turn warnings into records, until the interpreter exits; calling it again changes nothing."""
+    """Turn warnings into records, until the interpreter exits; calling it again changes nothing.
+
+    It is a change, though, if a ``catch_warnings`` block that it was called in has ended since.
+    """
     with _lock:
-        if _for_good not in _active:
-            _active.insert(0, _for_good)
-        _install()
+        if _for_good in _active:
+            if warnings.showwarning is _for_good._previous:
+                _for_good._install()
+            return
+        if _active:
+            # Below those that end: what the first of them puts back is this.
+            _for_good._previous, _active[0]._previous = _active[0]._previous, _for_good._hook
+        else:
+            _for_good._install()
+        _active.insert(0, _for_good)
