@@ -64,7 +64,9 @@ def main() -> None:
     sys.stdout.flush()
     log.warning("only {} left", 2)
 
-    print("\n2. Three requests at once. Each keeps its records back; only the one that fails shows them,")
+    print(
+        "\n2. Three requests at once. Each keeps its records back; only the one that fails shows them,"
+    )
     print("   those of stdlib logging and of warnings too, and all carry the request's id:\n")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.jsonl"
@@ -75,7 +77,9 @@ def main() -> None:
             warnings.simplefilter("always")
             asyncio.run(serve())
             with Fields(request_id="after"):
-                log.notice("outside of a request, a record goes to the file: one JSON object a line")
+                log.notice(
+                    "outside of a request, a record goes to the file: one JSON object a line"
+                )
         lines.close()
 
         print("\n3. The file has what nobody else took:\n")

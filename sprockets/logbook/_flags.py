@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sprockets.logbook._context import ContextObject, ContextStackManager, NodeStackManager
 
@@ -18,7 +18,7 @@ class _InheritType:
         return "Inherit"
 
 
-Inherit = _InheritType()
+Inherit: Final[_InheritType] = _InheritType()
 
 
 class Flags(ContextObject):

@@ -82,7 +82,7 @@ class StringFormatter(LineFormatter):
         is_change = hasattr(self, "_layout")
         self._format_string = value
         self._layout = layout
-        self.wants_caller = layout.wants_caller
+        self.wants_caller: bool = layout.wants_caller
         if is_change:
             _context.handlers_changed()
 

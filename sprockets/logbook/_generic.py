@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
-from sprockets.logbook._logger import Logger
+from sprockets.logbook._logger import ExceptionCatcher, Logger
 from sprockets.logbook.handlers import StderrHandler
 
 
@@ -15,19 +16,21 @@ class _GenericLogger(Logger):
     suppress_dispatcher = True
 
 
+LogFunction: TypeAlias = Callable[..., None]
+
 _log = _GenericLogger("Generic")
 
-trace = _log.trace
-debug = _log.debug
-info = _log.info
-notice = _log.notice
-warning = _log.warning
-warn = _log.warn
-error = _log.error
-exception = _log.exception
-critical = _log.critical
-log = _log.log
-catch_exceptions = _log.catch_exceptions
+trace: LogFunction = _log.trace
+debug: LogFunction = _log.debug
+info: LogFunction = _log.info
+notice: LogFunction = _log.notice
+warning: LogFunction = _log.warning
+warn: LogFunction = _log.warn
+error: LogFunction = _log.error
+exception: LogFunction = _log.exception
+critical: LogFunction = _log.critical
+log: LogFunction = _log.log
+catch_exceptions: Callable[..., ExceptionCatcher] = _log.catch_exceptions
 
 _SWITCH: Final = "LOGBOOK_INSTALL_DEFAULT_HANDLER"
 

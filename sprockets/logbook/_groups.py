@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from sprockets.logbook import _context
-from sprockets.logbook._levels import NOTSET, Level, level_name_property, lookup_level
+from sprockets.logbook._levels import (
+    NOTSET,
+    Level,
+    LevelNameProperty,
+    level_name_property,
+    lookup_level,
+)
 from sprockets.logbook._processor import ProcessorCallback
 from sprockets.logbook.errors import MisuseError
 
@@ -87,7 +93,11 @@ class LoggerGroup:
         processor: Called with every record of every member, before the bound processors.
     """
 
-    level_name = level_name_property()
+    loggers: list[RecordDispatcher]
+    level: int
+    disabled: bool
+    processor: ProcessorCallback | None
+    level_name: LevelNameProperty = level_name_property()
 
     def __init__(
         self,
@@ -95,7 +105,7 @@ class LoggerGroup:
         level: Level = NOTSET,
         processor: ProcessorCallback | None = None,
     ) -> None:
-        self.loggers: list[RecordDispatcher] = []
+        self.loggers = []
         self.disabled = False
         self.processor = processor
         self.level = lookup_level(level)

@@ -197,12 +197,12 @@ class JSONFormatter(LineFormatter):
     """
 
     def __init__(self, fields: Iterable[str] | None = None) -> None:
-        self.fields = FIELDS if fields is None else tuple(fields)
+        self.fields: tuple[str, ...] = FIELDS if fields is None else tuple(fields)
         for name in self.fields:
             if name not in _OF_RECORD:
                 raise ValueError(f"unknown field {name!r}; known: {', '.join(FIELDS)}")
         self._encoders = [(f"{quote(name)}:", _OF_RECORD[name]) for name in self.fields]
-        self.wants_caller = "module" in self.fields or not _PLACE.isdisjoint(self.fields)
+        self.wants_caller: bool = "module" in self.fields or not _PLACE.isdisjoint(self.fields)
         self._source: LineSource | None = None
         if all(name in _OF_FACTS for name in self.fields):
             self._source = _source_of(self.fields)

@@ -32,7 +32,7 @@ class cached_property(Generic[T]):
         self, func: Callable[[Any], T], name: str | None = None, doc: str | None = None
     ) -> None:
         self.func = func
-        self.__name__ = str(name or getattr(func, "__name__", ""))
+        self.__name__: str = str(name or getattr(func, "__name__", ""))
         self.__module__ = func.__module__
         self.__doc__ = doc or func.__doc__
 

@@ -33,6 +33,7 @@ from sprockets.logbook._levels import (
     TRACE,
     WARNING,
     Level,
+    LevelNameProperty,
     level_name_property,
     lookup_level,
 )
@@ -70,7 +71,7 @@ class LoggerMixin:
     arguments of the message.
     """
 
-    level_name = level_name_property()
+    level_name: LevelNameProperty = level_name_property()
 
     _gate: int = NOTSET
 

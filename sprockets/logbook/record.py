@@ -16,7 +16,7 @@ from sprockets.logbook._failures import report
 from sprockets.logbook._flags import Flags
 from sprockets.logbook._jsonable import to_safe_json
 from sprockets.logbook._lazy import cached_property
-from sprockets.logbook._levels import Level, level_name_property, lookup_level
+from sprockets.logbook._levels import Level, LevelNameProperty, level_name_property, lookup_level
 from sprockets.logbook._text import format_message, safe_repr, safe_str
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
 from sprockets.logbook.errors import MisuseError
@@ -95,7 +95,7 @@ class LogRecord:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     level: int
-    level_name = level_name_property()
+    level_name: LevelNameProperty = level_name_property()
     exc_info: ExcInfo = None
     frame: FrameType | None = None
     frame_correction: int = 0

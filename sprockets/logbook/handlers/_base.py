@@ -9,7 +9,13 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypeVar, over
 
 from sprockets.logbook import _caller, _context, _failures
 from sprockets.logbook._context import ContextObject, ContextStackManager, NodeStackManager
-from sprockets.logbook._levels import NOTSET, Level, level_name_property, lookup_level
+from sprockets.logbook._levels import (
+    NOTSET,
+    Level,
+    LevelNameProperty,
+    level_name_property,
+    lookup_level,
+)
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -85,8 +91,8 @@ class Handler(ContextObject):
     blackhole: bool = False
     """Whether records end here unseen."""
 
-    level = LevelAttribute()
-    level_name = level_name_property()
+    level: LevelAttribute = LevelAttribute()
+    level_name: LevelNameProperty = level_name_property()
     formatter: Formatter | None
     filter: Filter | None
     bubble: bool

@@ -160,8 +160,8 @@ class FingersCrossedHandler(Handler):
             if self._handler is None:
                 assert self._factory is not None
                 self._handler = self._factory(record, self)
-            # Detached first: what the wrapped handler logs meanwhile is not part of this batch.  One
-            # by one, so that a signal handler that logs in the middle of this cannot make two
+            # Detached first: what the wrapped handler logs meanwhile is not part of this batch.
+            # One by one, so that a signal handler that logs in the middle of this cannot make two
             # batches have the same record, nor none.
             batch = []
             with contextlib.suppress(IndexError):

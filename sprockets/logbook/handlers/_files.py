@@ -130,11 +130,14 @@ class FileHandler(StreamHandler):
             return
         lock.acquire()
         try:
-            stream, self.stream = self.stream, None
-            if stream is not None:
-                stream.close()
+            self._close_stream()
         finally:
             lock.release()
+
+    def _close_stream(self) -> None:
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
 
 
 def _open_for_appending(path: str, flags: int) -> int:
@@ -182,9 +185,8 @@ class MonitoringFileHandler(FileHandler):
     def ensure_stream_is_open(self) -> None:
         """Open the file if it is not open, or no longer the one at its path."""
         if self.stream is not None and not self._is_ours():
-            stream, self.stream = self.stream, None
             with contextlib.suppress(OSError):
-                stream.close()
+                self._close_stream()
         super().ensure_stream_is_open()
 
     def _is_ours(self) -> bool:

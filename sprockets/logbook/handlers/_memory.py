@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Protocol, Self, TypeAlias, overload
 
 from sprockets.logbook import _caller
 from sprockets.logbook._format import TEST_FORMAT_STRING, StringFormatterHandlerMixin
@@ -18,32 +18,59 @@ from sprockets.logbook._levels import (
     TRACE,
     WARNING,
     Level,
+    get_level_name,
 )
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
 
-Expected = str | re.Pattern[str] | None
+Expected: TypeAlias = str | re.Pattern[str] | None
 
 
-def _has_any(level: int, name: str) -> property:
-    def has_any(self: TestHandler) -> bool:
-        return any(record.level == level for record in self.records)
+class _HasAny:
+    """Whether a test handler has a record of one level."""
 
-    return property(has_any, doc=f"Whether there is a record of level ``{name}``.")
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self.__doc__ = f"Whether there is a record of level ``{get_level_name(level)}``."
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, obj: TestHandler, owner: type) -> bool: ...
+
+    def __get__(self, obj: TestHandler | None, owner: type) -> Self | bool:
+        if obj is None:
+            return self
+        return any(record.level == self._level for record in obj.records)
 
 
-def _has_one(level: int, name: str) -> Callable[..., bool]:
-    def has_one(self: TestHandler, message: Expected = None, channel: str | None = None) -> bool:
-        return self.has_record(level, message, channel)
+class SupportsProbe(Protocol):
+    """A question about one record of one level."""
 
-    has_one.__name__ = f"has_{name.lower()}"
-    has_one.__qualname__ = f"TestHandler.{has_one.__name__}"
-    has_one.__doc__ = (
-        f"Return whether there is a record of level ``{name}`` that fits; see `has_record`."
-    )
-    return has_one
+    def __call__(self, message: Expected = None, channel: str | None = None) -> bool:
+        """Return whether there is a record that fits."""
+        ...
+
+
+class _HasOne:
+    """Asks a test handler about one record of one level; see `TestHandler.has_record`."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        name = get_level_name(level)
+        self.__doc__ = f"Return whether a record of level ``{name}`` fits; see `has_record`."
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, obj: TestHandler, owner: type) -> SupportsProbe: ...
+
+    def __get__(self, obj: TestHandler | None, owner: type) -> Self | SupportsProbe:
+        return self if obj is None else partial(obj.has_record, self._level)
 
 
 class TestHandler(Handler, StringFormatterHandlerMixin):
@@ -122,21 +149,21 @@ class TestHandler(Handler, StringFormatterHandlerMixin):
             for record in self.records
         )
 
-    has_criticals = _has_any(CRITICAL, "CRITICAL")
-    has_errors = _has_any(ERROR, "ERROR")
-    has_warnings = _has_any(WARNING, "WARNING")
-    has_notices = _has_any(NOTICE, "NOTICE")
-    has_infos = _has_any(INFO, "INFO")
-    has_debugs = _has_any(DEBUG, "DEBUG")
-    has_traces = _has_any(TRACE, "TRACE")
+    has_criticals: _HasAny = _HasAny(CRITICAL)
+    has_errors: _HasAny = _HasAny(ERROR)
+    has_warnings: _HasAny = _HasAny(WARNING)
+    has_notices: _HasAny = _HasAny(NOTICE)
+    has_infos: _HasAny = _HasAny(INFO)
+    has_debugs: _HasAny = _HasAny(DEBUG)
+    has_traces: _HasAny = _HasAny(TRACE)
 
-    has_critical = _has_one(CRITICAL, "CRITICAL")
-    has_error = _has_one(ERROR, "ERROR")
-    has_warning = _has_one(WARNING, "WARNING")
-    has_notice = _has_one(NOTICE, "NOTICE")
-    has_info = _has_one(INFO, "INFO")
-    has_debug = _has_one(DEBUG, "DEBUG")
-    has_trace = _has_one(TRACE, "TRACE")
+    has_critical: _HasOne = _HasOne(CRITICAL)
+    has_error: _HasOne = _HasOne(ERROR)
+    has_warning: _HasOne = _HasOne(WARNING)
+    has_notice: _HasOne = _HasOne(NOTICE)
+    has_info: _HasOne = _HasOne(INFO)
+    has_debug: _HasOne = _HasOne(DEBUG)
+    has_trace: _HasOne = _HasOne(TRACE)
 
 
 def _fits(record: LogRecord, message: Expected) -> bool:
