@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from contextvars import ContextVar
 from threading import RLock
 from types import FrameType, TracebackType
-from typing import Self, TextIO, TypeAlias, cast
+from typing import Protocol, Self, TextIO, cast
 
 from sprockets.logbook import _caller
 from sprockets.logbook._dispatch import dispatch_record
@@ -24,9 +23,21 @@ from sprockets.logbook.record import LogRecord
 _caller.register(__file__)
 _caller.register(warnings.__file__)
 
-Hook: TypeAlias = Callable[
-    [Warning | str, type[Warning], str, int, TextIO | None, str | None], None
-]
+
+class Hook(Protocol):
+    """What ``warnings.showwarning`` is."""
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Show a warning."""
+
 
 _lock = RLock()
 """Held while a redirection begins or ends, and never while a warning is shown."""
