@@ -1,7 +1,7 @@
-"""What the stacks do for a service: who logs what, where it goes, and what is kept back until it matters.
+"""What the stacks do for a service: who logs what, where it goes, what is kept until it matters.
 
-Run it with ``make demo`` or ``python -P examples/demo.py``.  It needs nothing but the library, writes
-into a temporary folder, and ends by itself.
+Run it with ``make demo`` or ``python -P examples/demo.py``.  It needs nothing but the library,
+writes into a temporary folder, and ends by itself.
 """
 
 import asyncio
@@ -64,10 +64,8 @@ def main() -> None:
     sys.stdout.flush()
     log.warning("only {} left", 2)
 
-    print(
-        "\n2. Three requests at once. Each keeps its records back; only the one that fails shows them,"
-    )
-    print("   those of stdlib logging and of warnings too, and all carry the request's id:\n")
+    print("\n2. Three requests at once. Each keeps its records back; only the one that fails shows")
+    print("   them, those of stdlib logging and of warnings too, with the request's id:\n")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.jsonl"
         lines = FileHandler(path)
