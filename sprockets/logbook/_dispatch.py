@@ -231,7 +231,9 @@ def _prepare_one(node: Node, application: Application) -> None:
     if kind == "processors":
         node.routes = below.routes  # type: ignore[union-attr]  # a kind says that there is one
     else:
-        node.routes = {}
+        # Routes say what they were worked out for: another thread may change the application's
+        # stack while this one works, and its routes must not end up among those for another.
+        node.routes = {_OF_APPLICATION: application}
     if kind == "handlers" or kind == "flags":
         node.steps = below.steps  # type: ignore[union-attr]  # likewise
         node.fields = below.fields  # type: ignore[union-attr]  # likewise
@@ -287,22 +289,33 @@ def _prepare_top_processor(node: Node, below: Node, top: Any) -> bool:
 
 def find_route(node: Node, level: int) -> Route | None:
     """Return where records of *level* go from *node*; ``None`` is nowhere."""
+    routes = node.routes
     try:
-        route: Route | None = node.routes[level]
+        route: Route | None = routes[level]
     except KeyError:
-        route = node.routes[level] = _make_route(node, level)
+        application = routes.get(_OF_APPLICATION)
+        if application is None or len(routes) > _MAX_LEVELS:
+            # The node was emptied this very moment, or somebody logs with levels of their own
+            # making: nothing to be remembered.
+            return _make_route(node, _context.application, level)
+        route = routes[level] = _make_route(node, application, level)
     return route
 
 
-def _make_route(node: Node, level: int) -> Route | None:
-    top = _newest(node.handlers, _context.application.handlers)
+_OF_APPLICATION: Final = -1 << 62
+"""Where routes say what application they are for: a level that nobody has."""
+_MAX_LEVELS: Final = 256
+
+
+def _make_route(node: Node, application: Application, level: int) -> Route | None:
+    top = _newest(node.handlers, application.handlers)
     if top is None:
         return None
     route = own_route(top)
     if route is not None and level >= top.level:
         # The commonest case: it goes no further, whatever else is bound, in any context.
         return route
-    found = tuple(_candidates(merged(node.handlers, _context.application.handlers), level))
+    found = tuple(_candidates(merged(node.handlers, application.handlers), level))
     return Route(found) if found else None
 
 
@@ -315,10 +328,12 @@ def _newest(one: Entry | None, other: Entry | None) -> Any:
 def own_route(handler: Any) -> Route | None:
     """Return the route of what comes to *handler* first; ``None`` if it may not end there."""
     known: tuple[object, Route | None] | None = handler.__dict__.get("_own_route")
-    if known is None or known[0] is not _context.settings:
+    settings = _context.settings
+    if known is None or known[0] is not settings:
+        # Asked for, so that a change is told from now on.
         _context.least_level_of(handler)
         ends_there = _takes_all(handler) and not handler.bubble
-        known = (_context.settings, Route((handler,)) if ends_there else None)
+        known = (settings, Route((handler,)) if ends_there else None)
         handler.__dict__["_own_route"] = known
     return known[1]
 

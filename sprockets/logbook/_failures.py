@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
+_is_reporting: ContextVar[bool] = ContextVar("sprockets.logbook.report", default=False)
 _counts = {"failed": 0, "unformatted": 0, "unreported": 0}
 
 
@@ -58,6 +60,11 @@ def report(record: LogRecord | None, failure: Failure) -> None:
     _counts["failed"] += 1
     if errors == "silent":
         return
+    if _is_reporting.get():
+        # Standard error leads back here, as where it is sent to a logger that fails.
+        _counts["unreported"] += 1
+        return
+    token = _is_reporting.set(True)
     try:
         stream = sys.stderr
         if stream is None:
@@ -67,6 +74,8 @@ def report(record: LogRecord | None, failure: Failure) -> None:
         stream.flush()
     except Exception:  # noqa: BLE001 - there is nobody left to tell; the count tells it
         _counts["unreported"] += 1
+    finally:
+        _is_reporting.reset(token)
 
 
 def _describe(record: LogRecord | None, failure: Failure) -> str:

@@ -293,7 +293,9 @@ class Logger(RecordDispatcher, LoggerMixin):
         fields = self._fields
         if not extra:
             return fields
-        return extra if fields is None else {**fields, **make_extra(extra)}
+        if type(extra) is not dict:
+            extra = make_extra(extra)
+        return extra if fields is None else {**fields, **extra}
 
     def _log(self, level: int, msg: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Deal with a call that passed the gate.

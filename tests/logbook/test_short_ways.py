@@ -26,6 +26,7 @@ from sprockets.logbook import (
     StreamHandler,
     StringFormatter,
     WrapperHandler,
+    _context,
     set_datetime_format,
 )
 from sprockets.logbook import default_handler as the_default_handler
@@ -501,3 +502,74 @@ def test_gates_are_never_too_high_while_threads_bind_and_log(no_default_handler,
         thread.join()
 
     assert lost == []
+
+
+def test_an_extra_that_is_no_mapping_does_no_harm_on_the_short_way(stream):
+    """It is kept under a name of its own, with and without bound fields."""
+    log = Logger("shop")
+    with StreamHandler(stream, format_string="{record.extra[extra]} {record.message}"):
+        log.info("x", extra=5)
+        log.bind(a=1).info("y", extra=6)
+
+    assert stream.getvalue() == "5 x\n6 y\n"
+
+
+def test_levels_of_ones_own_making_are_not_all_remembered(make_handler):
+    """A program that counts its levels does not fill the memory."""
+    log = Logger("shop")
+    with make_handler() as handler:
+        for level in range(2_000):
+            log.log(level, "x")
+        assert len(_context.current_node().routes) <= 300
+
+    assert len(handler.messages) == 2_000
+
+
+def test_threads_that_change_the_application_leave_no_stale_routes(
+    no_default_handler, make_handler
+):
+    """While some push and pop, others log; afterwards everybody gets what is theirs."""
+    log = Logger("shop")
+    stopped = threading.Event()
+
+    def log_on():
+        while not stopped.is_set():
+            log.warning("x")
+
+    threads = [threading.Thread(target=log_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    lost = 0
+    for _ in range(300):
+        with make_handler().applicationbound() as handler:
+            log.warning("mine")
+            lost += "mine" not in handler.messages
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+    assert lost == 0
+
+
+def test_a_report_that_comes_back_as_a_record_ends(monkeypatch):
+    """Standard error sent to a logger whose handler fails: one report, counted, no recursion."""
+    log = Logger("shop")
+
+    class Back:
+        def write(self, text):
+            log.error(text)
+
+        def flush(self):
+            pass
+
+    class Failing(Handler):
+        def emit(self, record):
+            calls.append(1)
+            raise ValueError("full")
+
+    calls = []
+    monkeypatch.setattr("sys.stderr", Back())
+    with Failing():
+        log.error("x")
+
+    assert len(calls) == 2
