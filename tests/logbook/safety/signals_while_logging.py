@@ -4,6 +4,7 @@ Arguments: which handler, path of the file, seconds.  Prints how many records ea
 how many of each are in the file, and how many lines are not as they were logged.
 """
 
+import gc
 import os
 import re
 import signal
@@ -79,13 +80,15 @@ def main():
         say("main")
         Talking()
     signal.setitimer(signal.ITIMER_REAL, 0)
+    # What is garbage now says so now, and not between reading the file and counting.
+    gc.collect()
+    gc.disable()
     if kind == "stdlib":
         handler.flush()
     with open(path) as file:
         lines = file.read().splitlines()
     whole = [match[1] for line in lines if (match := re.fullmatch(r"<(\w+) \d+ x{60}>", line))]
     found = {who: whole.count(who) for who in counts}
-    # Finalisers may still come at the end; they are not counted then.
     print(counts["main"], counts["signal"], counts["del"],
           found["main"], found["signal"], found["del"], len(lines) - len(whole))  # fmt: skip
     sys.stdout.flush()
