@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, Final, Self, cast
 
 from sprockets.logbook import _caller, _clock, _fork
-from sprockets.logbook._dispatch import dispatch_record, find_route, fresh_node
+from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook._failures import Failure, report
 from sprockets.logbook._lazy import cached_property
 from sprockets.logbook._levels import (
@@ -30,6 +30,7 @@ from sprockets.logbook._levels import (
     Level,
 )
 from sprockets.logbook._percent import format_percent
+from sprockets.logbook._routes import find_route, fresh_node
 from sprockets.logbook.handlers import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
@@ -285,9 +286,14 @@ def _arguments(args: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Return *args*, which are not quite a tuple of arguments, as a record shows them."""
     if isinstance(args, tuple):
         return args, {}
-    if isinstance(args, Mapping) and all(isinstance(key, str) for key in args):
+    # A mapping may be true and list no keys; then there would seem to be no arguments.
+    if isinstance(args, Mapping) and (names := list(args)) and _are_texts(names):
         return (), dict(args)
     return (args,), {}
+
+
+def _are_texts(names: Iterable[object]) -> bool:
+    return all(isinstance(name, str) for name in names)
 
 
 def redirect_logging(set_root_logger_level: bool = True) -> None:

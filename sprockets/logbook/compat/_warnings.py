@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Protocol, Self, TextIO, cast
 
 from sprockets.logbook import _caller
-from sprockets.logbook._dispatch import dispatch_record
+from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook._failures import Failure, report
 from sprockets.logbook._levels import WARNING
 from sprockets.logbook.record import LogRecord
