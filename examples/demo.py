@@ -26,7 +26,7 @@ from sprockets.logbook.compat import redirected_logging, redirected_warnings
 from sprockets.logbook.concurrency import ContextThreadPoolExecutor
 
 log = Logger("shop")
-stdlib = logging.getLogger("some.library")
+stdlib = logging.getLogger("payments")
 
 LAYOUT = "{record.level_name:<7} {record.channel:<12} [{record.extra[request_id]}] {record.message}"
 

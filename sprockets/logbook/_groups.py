@@ -17,7 +17,7 @@ from sprockets.logbook._processor import ProcessorCallback
 from sprockets.logbook.errors import MisuseError
 
 if TYPE_CHECKING:
-    from sprockets.logbook._dispatch import RecordDispatcher
+    from sprockets.logbook._dispatcher import RecordDispatcher
     from sprockets.logbook.record import LogRecord
 
 T = TypeVar("T")

@@ -10,18 +10,8 @@ from typing import Any, Final, Literal, Self
 from sprockets.logbook import _caller, _clock, _context, _fork
 from sprockets.logbook._clock import time_ns
 from sprockets.logbook._context import current_node
-from sprockets.logbook._dispatch import (
-    RecordDispatcher,
-    Route,
-    _failure,
-    _guarded,
-    find_route,
-    follow,
-    note_unwanted,
-    own_route,
-    prepare,
-    report_failed,
-)
+from sprockets.logbook._dispatch import current_failure, follow, guarded, report_failed
+from sprockets.logbook._dispatcher import RecordDispatcher
 from sprockets.logbook._failures import report
 from sprockets.logbook._levels import (
     CRITICAL,
@@ -38,6 +28,7 @@ from sprockets.logbook._levels import (
     lookup_level,
 )
 from sprockets.logbook._percent import format_percent
+from sprockets.logbook._routes import Route, find_route, note_unwanted, own_route, prepare
 from sprockets.logbook._text import format_message
 from sprockets.logbook.errors import MisuseError
 from sprockets.logbook.record import LogRecord, make_extra, resolve_exc_info
@@ -350,7 +341,7 @@ class Logger(RecordDispatcher, LoggerMixin):
                 try:
                     line(self.name, level, message, time_ns() // 1000, exc_info, extra, place)
                 except Exception:  # noqa: BLE001 - reported
-                    failure = _failure()
+                    failure = current_failure()
                     record = self._make_record(
                         level, msg, args, kwargs, exc_info, extra, frame_correction
                     )
@@ -387,7 +378,7 @@ class Logger(RecordDispatcher, LoggerMixin):
             if node.introspection:
                 record.frame = sys._getframe(2)
             if self._is_processing:
-                _guarded(self.process_record, record)
+                guarded(self.process_record, record)
             elif not node.is_bare:
                 if node.fields is not None:
                     record.extra = make_extra({**node.fields, **record.extra})
@@ -395,15 +386,15 @@ class Logger(RecordDispatcher, LoggerMixin):
                     try:
                         step(record)
                     except Exception:  # noqa: BLE001 - reported
-                        report(record, _failure())
+                        report(record, current_failure())
             only = route.only
             if only is None:
-                follow(record, route)
+                follow(record, route.steps)
                 return
             try:
                 only.emit(record)
             except Exception:  # noqa: BLE001 - reported
-                report_failed(only, record, _failure())
+                report_failed(only, record, current_failure())
         finally:
             record.late = True
             if record.keep_open:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from sprockets.logbook._text import MAX_MESSAGE, cut
 
 MAX_WIDTH: Final = 1_000
 
-_SPEC = re.compile(r"%(?:\([^)]*\))?[#0\- +]*(\*|\d+)?(?:\.(\*|\d+))?")
+_MAX_CACHED: Final = 1_000
+
+_SPEC: Final = re.compile(r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.)?", re.DOTALL)
 
 
 def format_percent(template: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -33,20 +36,48 @@ def format_percent(template: str, args: tuple[Any, ...], kwargs: Mapping[str, An
         values = kwargs
     elif len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
         values = args[0]
-    for match in _SPEC.finditer(template):
-        for number in match.groups():
-            if number == "*":
-                _check_stars(args)
-            elif number is not None and int(number[:9]) > MAX_WIDTH:
-                raise ValueError(
-                    f"a width or precision of {number} is over the {MAX_WIDTH} allowed"
-                )
+    largest, stars = (_sizes if len(template) <= _MAX_CACHED else _sizes.__wrapped__)(template)
+    for star in stars:
+        if star < len(args) and isinstance(args[star], int):
+            largest = max(largest, abs(args[star]))
+    if largest > MAX_WIDTH:
+        raise ValueError(f"a width or precision of {largest} is over the {MAX_WIDTH} allowed")
     text = template % values
     return text if len(text) <= MAX_MESSAGE else cut(text)
 
 
-def _check_stars(args: tuple[Any, ...]) -> None:
-    # Which argument a star takes depends on all before it; any large number is suspicious enough.
-    for value in args:
-        if isinstance(value, int) and abs(value) > MAX_WIDTH:
-            raise ValueError(f"a width or precision of {value} is over the {MAX_WIDTH} allowed")
+@lru_cache(maxsize=1024)
+def _sizes(template: str) -> tuple[int, tuple[int, ...]]:
+    """Return the largest width or precision in *template*, and which arguments are others."""
+    largest = 0
+    stars = []
+    argument = 0
+    position = template.find("%") + 1
+    while position:
+        position = _end_of_key(template, position)
+        match = _SPEC.match(template, position)
+        assert match is not None
+        *numbers, conversion = match.groups()
+        for number in numbers:
+            if number == "*":
+                stars.append(argument)
+                argument += 1
+            elif number is not None:
+                largest = max(largest, int(number[:9]))
+        if conversion != "%":
+            argument += 1
+        position = template.find("%", match.end()) + 1
+    return largest, tuple(stars)
+
+
+def _end_of_key(template: str, position: int) -> int:
+    """Return where the key in parentheses ends that begins at *position*, if there is one."""
+    depth = 0
+    for end in range(position, len(template)):
+        if template[end] == "(":
+            depth += 1
+        elif template[end] == ")":
+            depth -= 1
+        if depth <= 0:
+            return end + 1 if end > position else position
+    return position

@@ -7,7 +7,7 @@ from sprockets.logbook._context import (
     NestedSetup,
     StackedObject,
 )
-from sprockets.logbook._dispatch import RecordDispatcher, dispatch_record
+from sprockets.logbook._dispatcher import RecordDispatcher, dispatch_record
 from sprockets.logbook._failures import statistics
 from sprockets.logbook._flags import Flags, Inherit
 from sprockets.logbook._groups import LoggerGroup, group_reflected_property

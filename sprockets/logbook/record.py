@@ -22,7 +22,7 @@ from sprockets.logbook._traceback import exception_message, exception_name, form
 from sprockets.logbook.errors import MisuseError
 
 if TYPE_CHECKING:
-    from sprockets.logbook._dispatch import RecordDispatcher
+    from sprockets.logbook._dispatcher import RecordDispatcher
 
 ExcInfoTuple: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 ExcInfo: TypeAlias = bool | BaseException | ExcInfoTuple | tuple[None, None, None] | None

@@ -261,11 +261,11 @@ def test_ten_thousand_contexts_that_logged_leave_nothing_behind(make_handler):
 @pytest.mark.rule("ST-14")
 def test_a_stack_that_stays_is_not_merged_again(monkeypatch, make_handler):
     """Repeated calls find what the first one worked out."""
-    from sprockets.logbook import _dispatch
+    from sprockets.logbook import _routes
 
     with make_handler(bubble=True), make_handler(), Processor():
         log.info("x")
-        monkeypatch.setattr(_dispatch, "merged", None)
+        monkeypatch.setattr(_routes, "merged", None)
         log.info("x")
         log.info("x")
 
