@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import enum
+import io
 import logging
 import logging.handlers
 import os
@@ -29,6 +30,7 @@ from sprockets.logbook import (
     LogRecord,
     NullHandler,
     Processor,
+    StreamHandler,
     TestHandler,
     set_datetime_format,
     statistics,
@@ -804,3 +806,112 @@ def test_redirect_logging_is_what_the_block_uses():
             stdlib.info("b")
     assert [record.message for record in handler.records] == ["a", "b"]
     handler.close()
+
+
+# -- the short way
+
+
+class LongWay(RedirectLoggingHandler):
+    """Converts every record, since an override might have something to add."""
+
+    def convert_record(self, old_record):
+        return super().convert_record(old_record)
+
+
+def facts(msg, args=(), **others):
+    return {
+        "name": "x", "levelno": 30, "msg": msg, "args": args, "created": 1_700_000_000.123456,
+        "pathname": "/f.py", "lineno": 1, "funcName": "f", "module": "f", **others,
+    }  # fmt: skip
+
+
+def raised():
+    try:
+        raise ValueError("line\nbreak")
+    except ValueError:
+        return sys.exc_info()
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        *(facts(*message) for message in MESSAGES),
+        facts("a\nb\x1b[0m"),
+        facts("x" * 100_000),
+        facts("%s", ("x" * 100_000,)),
+        facts("%5000d", (1,)),
+        facts("x", user="ann"),
+        facts("x", stack_info="Stack (most recent call last):"),
+        facts("x", exc_info=raised()),
+        facts("x", exc_info=(None, None, None)),
+        facts("x", exc_text="Traceback of elsewhere"),
+        facts("x", exc_text="cached", exc_info=raised()),
+        facts("x", thread=1),
+        facts("x", threadName="other"),
+        facts("x", process=1),
+        facts("x", levelno=None),
+        facts("x", levelno=60),
+        facts("x", name=None),
+    ],
+)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{record.time} {record.level_name} {record.channel} {record.message} {record.extra}",
+        "{record.message} {record.extra[user]} {record.thread_name} {record.process} {record.thread}",
+        "{record.level} {record.filename}:{record.lineno} {record.func_name}: {record.message}",
+    ],
+)
+def test_the_short_way_writes_the_same_line(old, layout):
+    """Without conversion or with it, nobody can tell from what comes out."""
+    lines = []
+    for handler in (RedirectLoggingHandler(), LongWay()):
+        stream = io.StringIO()
+        with StreamHandler(stream, format_string=layout):
+            handler.handle(logging.makeLogRecord(old))
+        lines.append(stream.getvalue())
+
+    assert lines[0] == lines[1] != ""
+
+
+def test_the_short_way_is_taken(monkeypatch):
+    """A plain record for a handler that writes lines is not converted; others are."""
+    converted_ones = []
+    monkeypatch.setattr(
+        RedirectLoggingHandler, "find_caller", lambda self, old: converted_ones.append(old.msg)
+    )
+    monkeypatch.setattr(
+        RedirectLoggingHandler,
+        "_is_standard",
+        lambda self: True,
+    )
+    with StreamHandler(io.StringIO()), redirected_logging():
+        stdlib.info("short")
+        with Processor(lambda record: None):
+            stdlib.info("processed")
+        with TestHandler(bubble=True):
+            stdlib.info("kept")
+
+    assert converted_ones == ["processed", "kept"]
+
+
+@pytest.mark.rule("CL-18")
+def test_a_stream_that_fails_on_the_short_way_is_reported(capsys):
+    """With the place of the call; the flag lets it out, and nothing is written twice."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            written.append(text)
+            raise OSError("full")
+
+    written = []
+    with StreamHandler(Full()), redirected_logging():
+        line = sys._getframe().f_lineno + 1
+        stdlib.error("x")
+        with Flags(errors="raise"), pytest.raises(OSError, match="full"):
+            stdlib.error("y")
+
+    error = capsys.readouterr().err
+    assert f"Logged from file {__file__}, line {line}" in error
+    assert error.count("OSError: full") == 1
+    assert len(written) == 2
