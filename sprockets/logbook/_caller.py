@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from types import CodeType, FrameType
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 MACHINERY: Final[set[str]] = set()
 """File names of the code whose frames are never a caller."""
@@ -19,12 +19,15 @@ Place: TypeAlias = tuple[CodeType, int]
 _MAX_CACHED: Final = 4_096
 
 
-class Location(NamedTuple):
+class Location:
     """Where code is; ``None`` is not known."""
 
-    filename: str | None
-    lineno: int | None
-    func_name: str | None
+    __slots__ = ("filename", "func_name", "lineno")
+
+    def __init__(self, filename: str | None, lineno: int | None, func_name: str | None) -> None:
+        self.filename = filename
+        self.lineno = lineno
+        self.func_name = func_name
 
 
 # Keyed by the identity of the code, whose hash is slow; the code beside the location keeps it

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from time import time_ns as time_ns
 from typing import Final, Literal
 
@@ -119,20 +120,14 @@ def local_moment_of(time: datetime) -> int:
 
 # -- text
 
-_MICROSECONDS: Final = re.compile(r"%%|%f")
-
 
 def _split_at_microseconds(spec: str) -> list[str]:
+    """Return the pieces of *spec* between its fields ``%f``; ``%%f`` is none."""
     pieces = [""]
-    position = 0
-    for match in _MICROSECONDS.finditer(spec):
-        pieces[-1] += spec[position : match.start()]
-        position = match.end()
-        if match[0] == "%f":
-            pieces.append("")
-        else:
-            pieces[-1] += "%%"
-    pieces[-1] += spec[position:]
+    for position, part in enumerate(spec.split("%%")):
+        first, *others = part.split("%f")
+        pieces[-1] += f"%%{first}" if position else first
+        pieces += others
     return pieces
 
 
@@ -239,11 +234,13 @@ def format_iso8601(d: datetime | None = None) -> str:
     return text.replace(".000000Z", "Z")
 
 
-_ISO8601: Final = re.compile(
-    r"([0-9]{4})(?:-?([0-9]{2})(?:-?([0-9]{2}))?)?"
-    r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
-    r"(Z|([+-])([0-9]{2}):([0-9]{2}))?)?"
-)
+@cache
+def _iso8601_pattern() -> re.Pattern[str]:
+    return re.compile(
+        r"([0-9]{4})(?:-?([0-9]{2})(?:-?([0-9]{2}))?)?"
+        r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+        r"(Z|([+-])([0-9]{2}):([0-9]{2}))?)?"
+    )
 
 
 def parse_iso8601(value: str) -> datetime:
@@ -259,7 +256,7 @@ def parse_iso8601(value: str) -> datetime:
         ValueError: *value* is no such time.
         TypeError: *value* is not text.
     """
-    match = _ISO8601.fullmatch(value)
+    match = _iso8601_pattern().fullmatch(value)
     if match is None:
         raise ValueError(
             f"not an ISO 8601 time: {value!r}; expected like 2000-01-31T23:59:59.123456Z"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
 
 from sprockets.logbook import _caller, _clock, _fork
@@ -17,6 +15,12 @@ from sprockets.logbook._levels import LEVEL_NAMES
 from sprockets.logbook._text import MAX_MESSAGE, cut, safe_repr
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
 
+try:
+    # What json.encoder has from there; json itself is imported only by those who need more of it.
+    from _json import encode_basestring_ascii
+except ImportError:
+    from json.encoder import encode_basestring_ascii
+
 if TYPE_CHECKING:
     from sprockets.logbook.handlers._base import Handler
     from sprockets.logbook.record import LogRecord
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 _caller.register(__file__)
 
 quote: Callable[[str], str] = encode_basestring_ascii
+"""Return text as a JSON string in ASCII."""
 
 FIELDS: Final = (
     "time",
@@ -101,9 +106,10 @@ def encode_mapping(mapping: Mapping[Any, object]) -> str:
     return f"{{{','.join(members)}}}"
 
 
-_strict: Callable[[Any], str] = json.JSONEncoder(
-    allow_nan=False, check_circular=False, separators=(",", ":")
-).encode
+def _strict(value: Any) -> str:
+    import json
+
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def _key(key: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sprockets.logbook._text import MAX_MESSAGE, cut
@@ -13,7 +13,10 @@ MAX_WIDTH: Final = 1_000
 
 _MAX_CACHED: Final = 1_000
 
-_SPEC: Final = re.compile(r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.)?", re.DOTALL)
+
+@cache
+def _spec() -> re.Pattern[str]:
+    return re.compile(r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.)?", re.DOTALL)
 
 
 def format_percent(template: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -55,7 +58,7 @@ def _sizes(template: str) -> tuple[int, tuple[int, ...]]:
     position = template.find("%") + 1
     while position:
         position = _end_of_key(template, position)
-        match = _SPEC.match(template, position)
+        match = _spec().match(template, position)
         assert match is not None
         *numbers, conversion = match.groups()
         for number in numbers:

@@ -18,6 +18,7 @@ from _string import (  # type: ignore[import-not-found]  # not in typeshed
 )
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from types import (
     AsyncGeneratorType,
@@ -32,7 +33,7 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 MAX_MESSAGE = 65_536
 """Characters a formatted message has at most."""
@@ -105,8 +106,17 @@ _INTERNALS = frozenset({
 # --- escaping -------------------------------------------------------------------------------------
 
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_UNSAFE_IN_LINE = re.compile(f"[{_CONTROLS}\t\n]")
-_UNSAFE_IN_BLOCK = re.compile(f"[{_CONTROLS}]")
+
+
+# Compiled by the first who needs them: most programs never do, and importing should be quick.
+@cache
+def _unsafe_in_line() -> re.Pattern[str]:
+    return re.compile(f"[{_CONTROLS}\t\n]")
+
+
+@cache
+def _unsafe_in_block() -> re.Pattern[str]:
+    return re.compile(f"[{_CONTROLS}]")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -125,7 +135,7 @@ def escape_line(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return _UNSAFE_IN_LINE.sub(_escape, text)
+    return _unsafe_in_line().sub(_escape, text)
 
 
 def escape_block(text: str) -> str:
@@ -136,7 +146,7 @@ def escape_block(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return _UNSAFE_IN_BLOCK.sub(_escape, text)
+    return _unsafe_in_block().sub(_escape, text)
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -165,13 +175,22 @@ def _marked(text: str, total: int, limit: int, *, more: str = "") -> str:
     return f"{text[:kept]} … [{more}{total - kept} characters cut]"[:limit]
 
 
-class _Shape(NamedTuple):
+class _Shape:
     """How a builtin container is walked and written, whatever a subclass makes of iterating it."""
 
-    opening: str
-    closing: str
-    iterate: Callable[..., Iterable[object]]
-    of_pairs: bool = False
+    __slots__ = ("closing", "iterate", "of_pairs", "opening")
+
+    def __init__(
+        self,
+        opening: str,
+        closing: str,
+        iterate: Callable[..., Iterable[object]],
+        of_pairs: bool = False,
+    ) -> None:
+        self.opening = opening
+        self.closing = closing
+        self.iterate = iterate
+        self.of_pairs = of_pairs
 
 
 _SHAPES: dict[type, _Shape] = {
@@ -382,26 +401,43 @@ def _broken(obj: object) -> str:
 # --- messages -------------------------------------------------------------------------------------
 
 
-class _Field(NamedTuple):
+class _Field:
     """One replacement field, parsed and found harmless as far as the template tells."""
 
-    first: int | str
-    path: tuple[tuple[bool, int | str], ...]
-    conversion: str | None
-    spec: str
-    nested: tuple[_Part, ...] | None
+    __slots__ = ("conversion", "first", "nested", "path", "spec")
+
+    def __init__(
+        self,
+        first: int | str,
+        path: tuple[tuple[bool, int | str], ...],
+        conversion: str | None,
+        spec: str,
+        nested: tuple[_Part, ...] | None,
+    ) -> None:
+        self.first = first
+        self.path = path
+        self.conversion = conversion
+        self.spec = spec
+        self.nested = nested
 
 
 _Part: TypeAlias = "str | _Field"
 
 
-class _Form(NamedTuple):
+class _Form:
     """A template that was looked at."""
 
-    parts: tuple[_Part, ...]
-    plain: bool  # Whether str.format may have it, when the arguments are small.
-    percent: str | None  # The same for % and arguments that are text, if all its fields are {}.
-    fields: int
+    __slots__ = ("fields", "parts", "percent", "plain")
+
+    def __init__(
+        self, parts: tuple[_Part, ...], plain: bool, percent: str | None, fields: int
+    ) -> None:
+        self.parts = parts
+        # Whether str.format may have it, when the arguments are small.
+        self.plain = plain
+        # The same for % and arguments that are text, if all its fields are {}.
+        self.percent = percent
+        self.fields = fields
 
 
 # Templates for % in place of {} and {!r}: faster, and the same text for str and all in _SMALL.
@@ -586,7 +622,9 @@ def _check_key(is_attribute: bool, key: int | str, name: str) -> None:
         )
 
 
-_LONG_NUMBER = re.compile(r"\d{4,}")
+@cache
+def _long_number() -> re.Pattern[str]:
+    return re.compile(r"\d{4,}")
 
 
 def _check_spec(spec: str) -> None:
@@ -594,7 +632,7 @@ def _check_spec(spec: str) -> None:
         raise ValueError(
             f"refused format specification of {len(spec)} characters, at most {MAX_NUMBER} are used"
         )
-    for digits in _LONG_NUMBER.findall(spec):
+    for digits in _long_number().findall(spec):
         if len(digits.lstrip("0")) > 4 or int(digits) > MAX_NUMBER:
             raise ValueError(
                 f"refused number {cut(digits, 40)} in format specification {cut(spec, 100)!r};"

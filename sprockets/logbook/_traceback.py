@@ -8,12 +8,15 @@ written here; everything unusual (groups, syntax errors, suggestions, odd notes)
 from __future__ import annotations
 
 import sys
-import traceback
 from itertools import islice
 from types import CodeType, TracebackType
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sprockets.logbook._text import MAX_MESSAGE, cut, escape_block, escape_line
+
+# Imported where it is needed: with what it brings, it costs more than all the rest of the package.
+if TYPE_CHECKING:
+    import traceback
 
 ExcInfo: TypeAlias = (
     "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
@@ -172,6 +175,8 @@ def _repetitions(count: int) -> str:
 
 def _render(tb: TracebackType) -> _Frame:
     """Have the standard library write the frame of *tb*; keep the text if it will do again."""
+    import traceback
+
     code = tb.tb_frame.f_code
     stack = traceback.extract_tb(tb, limit=1)
     (summary,) = stack
@@ -255,6 +260,8 @@ def _in_one_line(text: str) -> str:
 
 
 def _unusual_text(exc: BaseException, tb: TracebackType | None, *, one_line: bool) -> str:
+    import traceback
+
     described = traceback.TracebackException(
         type(exc), exc, tb, limit=0, lookup_lines=False, compact=True
     )
@@ -268,6 +275,8 @@ def _unusual_text(exc: BaseException, tb: TracebackType | None, *, one_line: boo
 
 
 def _format_by_stdlib(value: object, tb: TracebackType | None, *, one_line: bool) -> str:
+    import traceback
+
     described = traceback.TracebackException(
         type(value),  # type: ignore[arg-type]  # as the standard library calls it, None included
         value,  # type: ignore[arg-type]  # likewise

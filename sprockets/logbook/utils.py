@@ -206,7 +206,7 @@ def _report_call(text: str, subject: object, frame_correction: int) -> None:
     place = None if frame is None else _caller.place_of(frame)
     if place is not None:
         location = _caller.locate(*place)
-        key = (location, subject)
+        key = (location.filename, location.lineno, location.func_name, subject)
         # Adding to a set is one step, so two threads at one place report twice at the worst.
         if key in _reported:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +20,9 @@ class HashingHandlerMixin:
 
     def hash_record_raw(self, record: LogRecord) -> _Hash:
         """Return the hash object of *record*; a subclass may update it further."""
+        # Imported here: few programs limit anything, and the library behind it takes its time.
+        import hashlib
+
         sha1 = hashlib.sha1(usedforsecurity=False)
         for part in (record.level, record.channel or "", record.filename or ""):
             sha1.update(f"{part}\0".encode("utf-8", "surrogateescape"))
