@@ -7,7 +7,6 @@ and stays on its line.
 from __future__ import annotations
 
 import _string  # type: ignore[import-not-found]  # the parser of str.format, which has no stub
-import string
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -169,7 +168,7 @@ class _Layout:
         }
         self._before: dict[str, None] = {}
         parts: list[str | _Field] = []
-        for literal, field, spec, conversion in string.Formatter().parse(text):
+        for literal, field, spec, conversion in _string.formatter_parser(text):
             if literal:
                 parts.append(literal)
             if field is not None:
@@ -291,7 +290,8 @@ def layout_of(text: str) -> _Layout:
 
 def _quoted(literal: str) -> str:
     """Return *literal* as it stands inside a double-quoted f-string."""
-    text = literal.encode("unicode_escape").decode("ascii")
+    # With quotes of both kinds in it, a text is written between single ones.
+    text = ascii(f"{literal}'\"")[1:-4]
     return text.replace('"', "\\x22").replace("{", "{{").replace("}", "}}")
 
 

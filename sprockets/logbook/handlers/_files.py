@@ -36,6 +36,8 @@ class FileHandler(StreamHandler):
         OSError: The file cannot be opened (with *delay*, an error of the first record).
     """
 
+    # Lines go to the file's descriptor, never to a text stream.
+    _tails = StreamHandler._tails[:1]
     stream: IO[Any] | None
 
     def __init__(

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import RLock
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sprockets.logbook import _caller, _context, _failures, _fork
 from sprockets.logbook._format import StringFormatterHandlerMixin
@@ -18,6 +18,31 @@ from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
+
+
+_TAIL_FORM = """\
+acquire()
+try:
+    if writing.is_under_way:
+        writing.nested.append((line, None))
+        return
+    writing.is_under_way = True
+    try:
+        {}
+    finally:
+        writing.is_under_way = False
+        if writing.nested: write_nested()
+finally:
+    release()"""
+_TAIL = tuple(_TAIL_FORM.format("put(line)").split("\n"))
+_TAIL_OF_TEXT = tuple(
+    _TAIL_FORM.format(
+        """try: write(line + '\\n')
+        except UnicodeEncodeError: slowly(line)
+        else: flush()"""
+    ).split("\n")
+)
+"""What is done with a line: the same as in `StreamHandler._deliver`, as statements."""
 
 
 class SupportsLock(Protocol):
@@ -59,6 +84,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         bubble: Whether records go on to the next handler.
     """
 
+    _tails: ClassVar[tuple[tuple[str, ...], ...]] = (_TAIL, _TAIL_OF_TEXT)
     stream: Any
     encoding: str | None
     lock: SupportsLock
@@ -126,8 +152,8 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         if name == "formatter" and isinstance(formatter, LineFormatter):
             source = formatter.line_source()
             if source is not None:
-                source.compile(_TAIL)
-                source.compile(_TAIL_OF_TEXT)
+                for tail in self._tails:
+                    source.compile(tail)
         writing = self.__dict__.get("_writing")
         if writing is not None:
             writing.put = None
@@ -297,30 +323,6 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             _context.handlers_changed()
 
 
-_TAIL_FORM = """\
-acquire()
-try:
-    if writing.is_under_way:
-        writing.nested.append((line, None))
-        return
-    writing.is_under_way = True
-    try:
-        {}
-    finally:
-        writing.is_under_way = False
-        if writing.nested: write_nested()
-finally:
-    release()"""
-_TAIL = tuple(_TAIL_FORM.format("put(line)").split("\n"))
-_TAIL_OF_TEXT = tuple(
-    _TAIL_FORM.format(
-        """try: write(line + '\\n')
-        except UnicodeEncodeError: slowly(line)
-        else: flush()"""
-    ).split("\n")
-)
-"""What is done with a line: the same as in `StreamHandler._deliver`, as statements."""
-
 _RLOCK = type(RLock())
 # The class below io.TextIOBase: the same streams, without the detour of an abstract base class.
 _TEXT_STREAM: type[io.TextIOBase] = io.TextIOBase.__bases__[0]
@@ -340,6 +342,8 @@ class StderrHandler(StreamHandler):
         filter: Called with record and handler; the handler takes what it answers true for.
         bubble: Whether records go on to the next handler.
     """
+
+    _tails = (_TAIL,)
 
     def __init__(
         self,
