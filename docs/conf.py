@@ -2,7 +2,11 @@
 
 import builtins
 import sys
+import typing
 from importlib.metadata import version as installed_version
+
+# Annotations are evaluated here, so they need the real thing.
+sys.modules["sprockets.logbook._typing"] = typing
 
 project = "sprockets.http"
 author = "The sprockets.http authors"

@@ -1,7 +1,5 @@
 """Logging: records fall through stacks of handlers bound to the application and the context."""
 
-from typing import TYPE_CHECKING, Any
-
 from sprockets.logbook._generic import (
     catch_exceptions,
     critical,
@@ -16,6 +14,7 @@ from sprockets.logbook._generic import (
     warn,
     warning,
 )
+from sprockets.logbook._typing import TYPE_CHECKING, Any
 from sprockets.logbook.base import (
     CRITICAL,
     DEBUG,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from types import CodeType, FrameType
-from typing import Final, TypeAlias
+
+from sprockets.logbook._typing import Final, TypeAlias
 
 MACHINERY: Final[set[str]] = set()
 """File names of the code whose frames are never a caller."""

@@ -6,12 +6,15 @@ moments; ``datetime`` objects are made of them only where somebody asks for one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from time import time_ns as time_ns
-from typing import Final, Literal
+
+from sprockets.logbook._typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import re
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as records show time
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -236,6 +239,8 @@ def format_iso8601(d: datetime | None = None) -> str:
 
 @cache
 def _iso8601_pattern() -> re.Pattern[str]:
+    import re
+
     return re.compile(
         r"([0-9]{4})(?:-?([0-9]{2})(?:-?([0-9]{2}))?)?"
         r"(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"

@@ -19,9 +19,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from threading import RLock
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 from sprockets.logbook import _clock, _fork
+from sprockets.logbook._typing import (
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+)
 from sprockets.logbook.errors import MisuseError
 
 NEVER: Final = 1 << 60
@@ -30,7 +39,7 @@ NEVER: Final = 1 << 60
 Entry: TypeAlias = "tuple[int, Any, Entry | None]"
 """One binding: its push number, the bound object, the entry below it."""
 
-Kind: TypeAlias = Literal["handlers", "processors", "flags"]
+Kind: TypeAlias = "Literal['handlers', 'processors', 'flags']"
 
 T = TypeVar("T", bound="StackedObject")
 

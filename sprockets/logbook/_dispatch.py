@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
 
 from sprockets.logbook import _caller
 from sprockets.logbook._failures import report
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sprockets.logbook.record import LogRecord
@@ -26,11 +26,9 @@ class SupportsHandle(Protocol):
 
     def should_handle(self, record: LogRecord) -> bool:
         """Return whether the handler is interested in *record*."""
-        ...
 
     def handle(self, record: LogRecord) -> bool:
         """Deliver *record*, never raising, and return whether it was consumed."""
-        ...
 
 
 class SupportsProcess(Protocol):
@@ -38,7 +36,6 @@ class SupportsProcess(Protocol):
 
     def process(self, record: LogRecord) -> object:
         """Add facts to *record*."""
-        ...
 
 
 def deliver(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from sprockets.logbook import _caller, _context
 from sprockets.logbook._context import NEVER
@@ -13,6 +12,7 @@ from sprockets.logbook._groups import LoggerGroup, group_reflected_property
 from sprockets.logbook._levels import NOTSET, Level, lookup_level
 from sprockets.logbook._processor import Processor
 from sprockets.logbook._routes import find_route, fresh_node
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final, SupportsIndex
 from sprockets.logbook.record import LogRecord
 
 if TYPE_CHECKING:

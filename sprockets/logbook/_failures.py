@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
 
 from sprockets.logbook._flags import Flags
 from sprockets.logbook._traceback import format_exception
+from sprockets.logbook._typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from sprockets.logbook.record import LogRecord

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
 
 from sprockets.logbook._context import ContextObject, ContextStackManager, NodeStackManager
+from sprockets.logbook._typing import Any, ClassVar, Final
 
 
 class _InheritType:

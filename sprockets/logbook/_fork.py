@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
-from typing import Protocol
+
+from sprockets.logbook._typing import Protocol
 
 
 class SupportsFork(Protocol):
@@ -18,15 +19,12 @@ class SupportsFork(Protocol):
 
     def before_fork(self) -> object:
         """Come to rest, waiting a fraction of a second at most."""
-        ...
 
     def after_fork_in_parent(self) -> object:
         """Go on."""
-        ...
 
     def after_fork_in_child(self) -> object:
         """Start anew: the other threads do not exist here."""
-        ...
 
 
 pid: int = os.getpid()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sprockets.logbook import _caller, _context
 from sprockets.logbook._layout import LineFormatter, LineSource, layout_of
 from sprockets.logbook._text import escape_block
 from sprockets.logbook._traceback import format_exception
+from sprockets.logbook._typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from sprockets.logbook.handlers._base import Handler

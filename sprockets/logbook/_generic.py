@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final, TypeAlias
 
 from sprockets.logbook._logger import ExceptionCatcher, Logger
+from sprockets.logbook._typing import Final, TypeAlias
 from sprockets.logbook.handlers import StderrHandler
 
 

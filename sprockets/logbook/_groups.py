@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from sprockets.logbook import _context
 from sprockets.logbook._levels import (
@@ -14,6 +13,15 @@ from sprockets.logbook._levels import (
     lookup_level,
 )
 from sprockets.logbook._processor import ProcessorCallback
+from sprockets.logbook._typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Self,
+    TypeVar,
+    overload,
+)
 from sprockets.logbook.errors import MisuseError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
 
 from sprockets.logbook import _caller, _clock, _fork
 from sprockets.logbook._jsonable import to_safe_json
@@ -14,6 +13,7 @@ from sprockets.logbook._layout import LineFormatter, LineSource, message_of
 from sprockets.logbook._levels import LEVEL_NAMES
 from sprockets.logbook._text import MAX_MESSAGE, cut, safe_repr
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final
 
 try:
     # What json.encoder has from there; json itself is imported only by those who need more of it.

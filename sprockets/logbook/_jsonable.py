@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sprockets.logbook._clock import format_iso8601
+from sprockets.logbook._typing import Any
 
 
 def to_safe_json(data: Any) -> Any:

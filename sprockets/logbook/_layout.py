@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sprockets.logbook import _caller, _clock, _fork
 from sprockets.logbook._failures import count_unformatted, should_raise
 from sprockets.logbook._levels import LEVEL_NAMES
 from sprockets.logbook._text import MAX_MESSAGE, cut, escape_line, safe_repr, safe_str
 from sprockets.logbook._traceback import format_exception
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sprockets.logbook.handlers._base import Handler
@@ -131,13 +131,18 @@ _NEEDS_NO_CALLER: Final = frozenset(
 ) - {"filename", "func_name", "lineno"}
 
 
-class _Field(NamedTuple):
-    """A replacement field, as expressions of the two functions a layout becomes."""
+class _Field:
+    """A replacement field, as expressions of the two functions a layout becomes.
 
-    of_record: str
-    of_facts: str | None
-    """``None``: only a record can answer."""
-    wants_caller: bool = False
+    Without one for the facts of a call, only a record can answer.
+    """
+
+    __slots__ = ("of_facts", "of_record", "wants_caller")
+
+    def __init__(self, of_record: str, of_facts: str | None, wants_caller: bool = False) -> None:
+        self.of_record = of_record
+        self.of_facts = of_facts
+        self.wants_caller = wants_caller
 
 
 class _Layout:

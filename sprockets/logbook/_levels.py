@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeAlias, overload
+
+from sprockets.logbook._typing import Any, Final, Self, TypeAlias, overload
 
 CRITICAL: Final = 15
 ERROR: Final = 14

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Literal, Self
 
 from sprockets.logbook import _caller, _clock, _context, _fork
 from sprockets.logbook._clock import time_ns
@@ -30,6 +29,7 @@ from sprockets.logbook._levels import (
 from sprockets.logbook._percent import format_percent
 from sprockets.logbook._routes import Route, find_route, note_unwanted, own_route, prepare
 from sprockets.logbook._text import format_message
+from sprockets.logbook._typing import Any, Final, Literal, Self, TypeAlias
 from sprockets.logbook.errors import MisuseError
 from sprockets.logbook.record import LogRecord, make_extra, resolve_exc_info
 
@@ -38,7 +38,7 @@ _caller.register(__file__)
 new_record: Final = object.__new__
 _UNCAUGHT: Final = "Uncaught exception occurred"
 
-Style = Literal["{", "%"]
+Style: TypeAlias = "Literal['{', '%']"
 
 
 class PercentRecord(LogRecord):

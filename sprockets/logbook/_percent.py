@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any, Final
 
 from sprockets.logbook._text import MAX_MESSAGE, cut
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import re
 
 MAX_WIDTH: Final = 1_000
 
@@ -16,6 +18,8 @@ _MAX_CACHED: Final = 1_000
 
 @cache
 def _spec() -> re.Pattern[str]:
+    import re
+
     return re.compile(r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.)?", re.DOTALL)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from sprockets.logbook._context import ContextObject, ContextStackManager, NodeStackManager
+from sprockets.logbook._typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     from sprockets.logbook.record import LogRecord

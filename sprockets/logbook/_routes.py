@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
 
 from sprockets.logbook import _caller, _clock, _context
 from sprockets.logbook._context import (
@@ -16,6 +15,7 @@ from sprockets.logbook._context import (
 )
 from sprockets.logbook._flags import Flags
 from sprockets.logbook._processor import Fields
+from sprockets.logbook._typing import Any, Final
 
 _caller.register(__file__)
 

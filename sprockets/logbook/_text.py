@@ -9,7 +9,6 @@ and stop at `MAX_MESSAGE`.
 from __future__ import annotations
 
 import datetime as dt
-import re
 
 # The parser of str.format, as string.Formatter uses it.
 from _string import (  # type: ignore[import-not-found]  # not in typeshed
@@ -33,7 +32,11 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import TypeAlias
+
+from sprockets.logbook._typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import re
 
 MAX_MESSAGE = 65_536
 """Characters a formatted message has at most."""
@@ -111,11 +114,15 @@ _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\u
 # Compiled by the first who needs them: most programs never do, and importing should be quick.
 @cache
 def _unsafe_in_line() -> re.Pattern[str]:
+    import re
+
     return re.compile(f"[{_CONTROLS}\t\n]")
 
 
 @cache
 def _unsafe_in_block() -> re.Pattern[str]:
+    import re
+
     return re.compile(f"[{_CONTROLS}]")
 
 
@@ -624,6 +631,8 @@ def _check_key(is_attribute: bool, key: int | str, name: str) -> None:
 
 @cache
 def _long_number() -> re.Pattern[str]:
+    import re
+
     return re.compile(r"\d{4,}")
 
 

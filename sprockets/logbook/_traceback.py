@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from itertools import islice
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sprockets.logbook._text import MAX_MESSAGE, cut, escape_block, escape_line
+from sprockets.logbook._typing import TYPE_CHECKING, TypeAlias
 
 # Imported where it is needed: with what it brings, it costs more than all the rest of the package.
 if TYPE_CHECKING:
@@ -33,13 +33,19 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 _FAILED = "<exception str() failed>"
 
 
-class _Frame(NamedTuple):
+class _Frame:
     """What a traceback says of one place in the code."""
 
-    code: CodeType  # Keeps the id that the cache goes by from being used again.
-    text: str
-    safe_text: str
-    place: tuple[str, int, str] | None
+    __slots__ = ("code", "place", "safe_text", "text")
+
+    def __init__(
+        self, code: CodeType, text: str, safe_text: str, place: tuple[str, int, str] | None
+    ) -> None:
+        # Keeps the id that the cache goes by from being used again.
+        self.code = code
+        self.text = text
+        self.safe_text = safe_text
+        self.place = place
 
 
 # By the identity of the code object: equal code from two files is not the same place.

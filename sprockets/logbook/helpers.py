@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Final
 
 from sprockets.logbook._clock import format_iso8601, parse_iso8601
 from sprockets.logbook._jsonable import to_safe_json
 from sprockets.logbook._lazy import cached_property
+from sprockets.logbook._typing import Final
 
 __all__ = [
     "cached_property",

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 
 from sprockets.logbook import _caller, _clock, _fork
 from sprockets.logbook._clock import parse_iso8601
@@ -19,6 +18,15 @@ from sprockets.logbook._lazy import cached_property
 from sprockets.logbook._levels import Level, LevelNameProperty, level_name_property, lookup_level
 from sprockets.logbook._text import format_message, safe_repr, safe_str
 from sprockets.logbook._traceback import exception_message, exception_name, format_exception
+from sprockets.logbook._typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 from sprockets.logbook.errors import MisuseError
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypeVar, overload
 
 from sprockets.logbook import _caller, _context, _failures
 from sprockets.logbook._context import ContextObject, ContextStackManager, NodeStackManager
@@ -16,6 +15,16 @@ from sprockets.logbook._levels import (
     level_name_property,
     lookup_level,
 )
+from sprockets.logbook._typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -24,7 +33,7 @@ H = TypeVar("H", bound="Handler")
 
 Filter: TypeAlias = "Callable[[LogRecord, Handler], object]"
 Formatter: TypeAlias = "Callable[[LogRecord, Handler], Any]"
-BatchReason: TypeAlias = Literal["buffer", "escalation", "group"] | str
+BatchReason: TypeAlias = "Literal['buffer', 'escalation', 'group'] | str"
 Failure: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _WATCHED: Final = frozenset(

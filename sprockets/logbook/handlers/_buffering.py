@@ -7,11 +7,11 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, ClassVar, Final
 
 from sprockets.logbook import _caller, _fork
 from sprockets.logbook._failures import should_raise
 from sprockets.logbook._levels import ERROR, NOTSET, Level, lookup_level
+from sprockets.logbook._typing import Any, ClassVar, Final
 from sprockets.logbook.handlers._base import BatchReason, Filter, Handler, WrapperHandler
 from sprockets.logbook.record import LogRecord
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import IO, Any
 
 from sprockets.logbook import _caller
 from sprockets.logbook._levels import NOTSET, Level
+from sprockets.logbook._typing import IO, Any
 from sprockets.logbook.handlers._base import Filter
 from sprockets.logbook.handlers._stream import StreamHandler
 

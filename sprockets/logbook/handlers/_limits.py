@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar
 
+from sprockets.logbook._typing import TYPE_CHECKING, ClassVar
 from sprockets.logbook.record import LogRecord
 
 if TYPE_CHECKING:

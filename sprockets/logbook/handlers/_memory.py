@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from typing import ClassVar, Protocol, Self, TypeAlias, overload
 
 from sprockets.logbook import _caller
 from sprockets.logbook._format import TEST_FORMAT_STRING, StringFormatterHandlerMixin
@@ -20,12 +18,23 @@ from sprockets.logbook._levels import (
     Level,
     get_level_name,
 )
+from sprockets.logbook._typing import (
+    TYPE_CHECKING,
+    ClassVar,
+    Protocol,
+    Self,
+    overload,
+)
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
-_caller.register(__file__)
+if TYPE_CHECKING:
+    pass
 
-Expected: TypeAlias = str | re.Pattern[str] | None
+if TYPE_CHECKING:
+    import re
+
+_caller.register(__file__)
 
 
 class _HasAny:
@@ -50,9 +59,10 @@ class _HasAny:
 class SupportsProbe(Protocol):
     """A question about one record of one level."""
 
-    def __call__(self, message: Expected = None, channel: str | None = None) -> bool:
+    def __call__(
+        self, message: str | re.Pattern[str] | None = None, channel: str | None = None
+    ) -> bool:
         """Return whether there is a record that fits."""
-        ...
 
 
 class _HasOne:
@@ -134,7 +144,9 @@ class TestHandler(Handler, StringFormatterHandlerMixin):
             self._formatted_of = current
         return self._formatted
 
-    def has_record(self, level: int, message: Expected = None, channel: str | None = None) -> bool:
+    def has_record(
+        self, level: int, message: str | re.Pattern[str] | None = None, channel: str | None = None
+    ) -> bool:
         """Return whether there is a record of exactly *level* that fits.
 
         Args:
@@ -166,9 +178,9 @@ class TestHandler(Handler, StringFormatterHandlerMixin):
     has_trace: _HasOne = _HasOne(TRACE)
 
 
-def _fits(record: LogRecord, message: Expected) -> bool:
+def _fits(record: LogRecord, message: str | re.Pattern[str] | None) -> bool:
     if message is None:
         return True
-    if isinstance(message, re.Pattern):
-        return message.search(str(record.message)) is not None
-    return bool(record.message == message)
+    if isinstance(message, str):
+        return bool(record.message == message)
+    return message.search(str(record.message)) is not None

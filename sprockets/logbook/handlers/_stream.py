@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from threading import RLock
 from types import TracebackType
-from typing import Any, ClassVar, Protocol
 
 from sprockets.logbook import _caller, _context, _failures, _fork
 from sprockets.logbook._format import StringFormatterHandlerMixin
 from sprockets.logbook._layout import LineFormatter
 from sprockets.logbook._levels import NOTSET, Level
+from sprockets.logbook._typing import Any, ClassVar, Protocol
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
@@ -50,11 +50,9 @@ class SupportsLock(Protocol):
 
     def acquire(self) -> object:
         """Wait for the lock and take it."""
-        ...
 
     def release(self) -> object:
         """Give the lock back."""
-        ...
 
 
 class _Writing:
