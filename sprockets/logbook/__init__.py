@@ -14,7 +14,7 @@ from sprockets.logbook._generic import (
     warn,
     warning,
 )
-from sprockets.logbook._typing import TYPE_CHECKING, Any
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final
 from sprockets.logbook.base import (
     CRITICAL,
     DEBUG,
@@ -56,6 +56,24 @@ from sprockets.logbook.handlers import (
 )
 
 if TYPE_CHECKING:
+    from sprockets.logbook.handlers import (
+        BrotliCompressionHandler,
+        ECSFormatter,
+        GMailHandler,
+        GZIPCompressionHandler,
+        JournaldHandler,
+        LogfmtFormatter,
+        MailHandler,
+        NTEventLogHandler,
+        OTLPHandler,
+        RollingFileHandler,
+        RotatingFileHandler,
+        SentryHandler,
+        SyslogHandler,
+        TimedRotatingFileHandler,
+        create_syshandler,
+    )
+
     __version__: str
     default_handler: StderrHandler
 
@@ -68,29 +86,44 @@ __all__ = [
     "NOTSET",
     "TRACE",
     "WARNING",
+    "BrotliCompressionHandler",
+    "ECSFormatter",
     "Fields",
     "FileHandler",
     "FingersCrossedHandler",
     "Flags",
+    "GMailHandler",
+    "GZIPCompressionHandler",
     "GroupHandler",
     "Handler",
     "HashingHandlerMixin",
     "JSONFormatter",
+    "JournaldHandler",
     "LimitingHandlerMixin",
     "LogRecord",
+    "LogfmtFormatter",
     "Logger",
     "LoggerGroup",
+    "MailHandler",
     "MonitoringFileHandler",
+    "NTEventLogHandler",
     "NestedSetup",
     "NullHandler",
+    "OTLPHandler",
     "Processor",
+    "RollingFileHandler",
+    "RotatingFileHandler",
+    "SentryHandler",
     "StderrHandler",
     "StreamHandler",
     "StringFormatter",
     "StringFormatterHandlerMixin",
+    "SyslogHandler",
     "TestHandler",
+    "TimedRotatingFileHandler",
     "WrapperHandler",
     "catch_exceptions",
+    "create_syshandler",
     "critical",
     "debug",
     "dispatch_record",
@@ -108,6 +141,27 @@ __all__ = [
     "warning",
 ]
 
+# Imported when they are first asked for: they need sockets, TLS or compression.
+_LAZY: Final = frozenset(
+    (
+        "BrotliCompressionHandler",
+        "ECSFormatter",
+        "GMailHandler",
+        "GZIPCompressionHandler",
+        "JournaldHandler",
+        "LogfmtFormatter",
+        "MailHandler",
+        "NTEventLogHandler",
+        "OTLPHandler",
+        "RollingFileHandler",
+        "RotatingFileHandler",
+        "SentryHandler",
+        "SyslogHandler",
+        "TimedRotatingFileHandler",
+        "create_syshandler",
+    )
+)
+
 if (_installed := install_default_handler()) is not None:
     default_handler = _installed
 
@@ -117,4 +171,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("sprockets.http")
+    if name in _LAZY:
+        from sprockets.logbook import handlers
+
+        found = globals()[name] = getattr(handlers, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -146,19 +146,17 @@ class _Guard:
 
     def __init__(self) -> None:
         self.lock = RLock()
+        self._held_at_fork = False
         _fork.hold_at_fork(self)
 
     def before_fork(self) -> None:
         """Wait until no other thread is in the middle of a change."""
-        self.lock.acquire(timeout=0.5)
+        self._held_at_fork = self.lock.acquire(timeout=_fork.time_to_wait())
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads go on."""
-        try:
+        if self._held_at_fork:
             self.lock.release()
-        except RuntimeError:
-            # The wait before the fork ran out, so the lock is still somebody else's.
-            return
 
     def after_fork_in_child(self) -> None:
         """Start anew: whoever held the lock does not exist here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from sprockets.logbook import _caller, _clock, _context, _fork
 from sprockets.logbook._clock import time_ns
@@ -335,7 +335,10 @@ class Logger(RecordDispatcher, LoggerMixin):
             else:
                 place = None
                 if route.wants_caller and node.introspection:
-                    place = _caller.place_of(sys._getframe(2), frame_correction)
+                    try:
+                        place = _caller.place_of(sys._getframe(2), frame_correction)
+                    except ValueError:
+                        place = None  # called by C itself, as by atexit
                 if node.fields is not None:
                     extra = node.fields if extra is None else {**node.fields, **extra}
                 try:
@@ -345,7 +348,7 @@ class Logger(RecordDispatcher, LoggerMixin):
                     record = self._make_record(
                         level, msg, args, kwargs, exc_info, extra, frame_correction
                     )
-                    record._fix(sys._getframe(2) if node.introspection else None)
+                    record._fix(_frame_of_caller() if node.introspection else None)
                     try:
                         report_failed(route.only, record, failure)
                     finally:
@@ -376,7 +379,10 @@ class Logger(RecordDispatcher, LoggerMixin):
             else:
                 record._read_clock()
             if node.introspection:
-                record.frame = sys._getframe(2)
+                try:
+                    record.frame = sys._getframe(2)
+                except ValueError:
+                    record.frame = None  # called by C itself, as by atexit
             if self._is_processing:
                 guarded(self.process_record, record)
             elif not node.is_bare:
@@ -401,3 +407,11 @@ class Logger(RecordDispatcher, LoggerMixin):
                 record.settle_place()
             else:
                 record.exc_info = record.frame = record.calling_frame = record._spot = None
+
+
+def _frame_of_caller() -> FrameType | None:
+    """Return the frame of who called the method that called `Logger._log`, which calls this."""
+    try:
+        return sys._getframe(3)
+    except ValueError:
+        return None

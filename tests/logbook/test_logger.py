@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import textwrap
 import weakref
 
 import pytest
@@ -522,6 +523,9 @@ error exception catch_exceptions critical log trace Handler StreamHandler FileHa
 MonitoringFileHandler StderrHandler TestHandler NullHandler WrapperHandler FingersCrossedHandler
 GroupHandler StringFormatter StringFormatterHandlerMixin HashingHandlerMixin LimitingHandlerMixin
 Fields JSONFormatter statistics
+    BrotliCompressionHandler ECSFormatter GMailHandler GZIPCompressionHandler JournaldHandler
+    LogfmtFormatter MailHandler NTEventLogHandler OTLPHandler RollingFileHandler
+    RotatingFileHandler SentryHandler SyslogHandler TimedRotatingFileHandler create_syshandler
 """
 
 
@@ -619,3 +623,34 @@ def test_a_dispatcher_can_be_referred_to_weakly():
     gc.collect()
 
     assert reference() is None
+
+
+@pytest.mark.parametrize("way", ["record", "line", "failing line"])
+def test_c_itself_may_call(way, tmp_path):
+    """As ``atexit`` does: there is no frame of Python to ask then."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(f"""\
+            import atexit, sys
+            from sprockets.logbook import Logger, StreamHandler, TestHandler
+
+            way = {way!r}
+            if way == "record":
+                handler = TestHandler()
+                atexit.register(lambda: print(handler.formatted_records))
+            else:
+                handler = StreamHandler(
+                    sys.stdout, format_string="{{record.lineno}} {{record.message}}"
+                )
+            if way == "failing line":
+                handler.write = None
+                atexit.register(print, "survived")
+            handler.push_application()
+            atexit.register(Logger("app").info, "bye {{}}", 1)
+        """)
+    )
+    done = subprocess.run([sys.executable, "-P", program], capture_output=True, text=True)
+
+    assert done.returncode == 0
+    assert "not deep enough" not in done.stderr
+    assert ("survived" if way == "failing line" else "bye 1") in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from threading import local
 from types import TracebackType
 
 from sprockets.logbook import _caller, _context, _failures
@@ -236,9 +237,22 @@ class Handler(ContextObject):
 
 def _close_when_collected(handler: Handler) -> None:
     try:
-        handler.close()
+        # This interrupts anything, so what is closed may wait for nothing.
+        _finalising.depth = getattr(_finalising, "depth", 0) + 1
+        try:
+            handler.close()
+        finally:
+            _finalising.depth -= 1
     except Exception:  # noqa: BLE001 - the handler may be half made, the interpreter half gone
         return
+
+
+def is_finalising() -> bool:
+    """Return whether a finaliser is closing handlers in this thread, so that none may wait."""
+    return getattr(_finalising, "depth", 0) > 0
+
+
+_finalising = local()
 
 
 class NullHandler(Handler):

@@ -44,7 +44,7 @@ def _size(record: LogRecord) -> int:
     return size
 
 
-class FingersCrossedHandler(Handler):
+class FingersCrossedHandler(Handler, finaliser=False):
     """Holds records back until one is bad enough, then passes on that and all before it.
 
     Until a record of *action_level* comes, nothing is emitted.  Then the wrapped handler gets the
@@ -117,6 +117,7 @@ class FingersCrossedHandler(Handler):
         self._reset = reset
         self._triggered = False
         self.dropped = 0
+        self._held_at_fork = False
         _fork.hold_at_fork(self)
 
     @property
@@ -179,7 +180,7 @@ class FingersCrossedHandler(Handler):
 
     def before_fork(self) -> None:
         """Wait until no other thread is in the middle of a record."""
-        self._held_at_fork = self.lock.acquire(timeout=0.2)
+        self._held_at_fork = self.lock.acquire(timeout=_fork.time_to_wait())
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads go on."""

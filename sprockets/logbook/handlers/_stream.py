@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections import deque
@@ -13,36 +14,59 @@ from sprockets.logbook import _caller, _context, _failures, _fork
 from sprockets.logbook._format import StringFormatterHandlerMixin
 from sprockets.logbook._layout import LineFormatter
 from sprockets.logbook._levels import NOTSET, Level
-from sprockets.logbook._typing import Any, ClassVar, Protocol
+from sprockets.logbook._typing import Any, ClassVar, Final, Protocol
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
 
 
-_TAIL_FORM = """\
+_PLAIN_CODECS: Final = {
+    "utf-8-sig": "utf-8",
+    "utf-16": f"utf-16-{sys.byteorder[0]}e",
+    "utf-32": f"utf-32-{sys.byteorder[0]}e",
+}
+"""What is written after the byte order mark that these begin a file with."""
+
+
+def codec_of(encoding: str | None) -> str:
+    """Return the codec that lines of a file in *encoding* are written with; without a mark."""
+    name = codecs.lookup(encoding or "utf-8").name
+    return _PLAIN_CODECS.get(name, name)
+
+
+def mark_of(encoding: str | None) -> bytes:
+    """Return the byte order mark that a file in *encoding* begins with, if it does."""
+    return "".encode(encoding or "utf-8")
+
+
+TAIL_FORM: Final = """\
 acquire()
 try:
     if writing.is_under_way:
-        writing.nested.append((line, None))
+        writing.nested.append(({0}, None))
         return
     writing.is_under_way = True
     try:
-        {}
+        {1}
     finally:
         writing.is_under_way = False
         if writing.nested: write_nested()
 finally:
     release()"""
-_TAIL = tuple(_TAIL_FORM.format("put(line)").split("\n"))
+"""What is done with a line, the same as in `StreamHandler._deliver`, as statements.
+
+To be filled in: what is kept of a line that comes in the middle of another, and how one is written.
+"""
+_TAIL = tuple(TAIL_FORM.format("line", "put(line)").split("\n"))
 _TAIL_OF_TEXT = tuple(
-    _TAIL_FORM.format(
+    TAIL_FORM.format(
+        "line",
         """try: write(line + '\\n')
         except UnicodeEncodeError: slowly(line)
-        else: flush()"""
+        else: flush()""",
     ).split("\n")
 )
-"""What is done with a line: the same as in `StreamHandler._deliver`, as statements."""
 
 
 class SupportsLock(Protocol):
@@ -63,7 +87,7 @@ class _Writing:
     def __init__(self) -> None:
         self.put: Callable[[str], None] | None = None
         self.is_under_way = False
-        self.nested: deque[tuple[str, LogRecord | None]] = deque()
+        self.nested: deque[tuple[Any, LogRecord | None]] = deque()
 
 
 class StreamHandler(Handler, StringFormatterHandlerMixin):
@@ -74,7 +98,8 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
     handler, or a finaliser) is written right after it.
 
     Args:
-        stream: Anything with ``write``; a text stream gets text, a binary one bytes.
+        stream: Anything with ``write``; a text stream gets text, a binary one bytes, with a byte
+            order mark at its beginning if the encoding has one.
         level: Least level it is interested in, a number or a name.
         format_string: Layout of a line; ``None`` means :attr:`default_format_string`.
         encoding: For binary streams; ``None`` means the stream's own, or UTF-8.
@@ -102,6 +127,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         self.encoding = encoding
         self.lock = RLock()
         self._writing = _Writing()
+        self._begun: object = None
         if stream is not None:
             self.stream = stream
         _fork.hold_at_fork(self)
@@ -174,7 +200,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             finally:
                 writing.is_under_way = False
 
-    def _write_one_nested(self, text: str, record: LogRecord | None) -> None:
+    def _write_one_nested(self, text: Any, record: LogRecord | None) -> None:
         try:
             self._write_line(text)
         except Exception:  # noqa: BLE001 - reported, for the record whose line it is
@@ -201,7 +227,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
             names.update(write=stream.write, flush=stream.flush)
             return source.function(_TAIL_OF_TEXT, names)
         names.update(put=self._find_put())
-        return source.function(_TAIL, names)
+        return source.function(self._tails[0], names)
 
     def _put(self) -> Callable[[str], None] | None:
         """Return what writes a line to the stream as it is now, if none of that is overridden."""
@@ -261,7 +287,7 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         if isinstance(stream, _TEXT_STREAM) or not self._is_binary(stream):
             return text
         encoding = self.encoding or getattr(stream, "encoding", None) or "utf-8"
-        return text.encode(encoding, "replace")
+        return text.encode(codec_of(encoding), "replace")
 
     @staticmethod
     def _is_binary(stream: Any) -> bool:
@@ -281,11 +307,24 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
         stream = self.stream
         if stream is None:
             return
+        if isinstance(item, bytes) and stream is not self._begun:
+            item = self._mark(stream) + item
+            self._begun = stream
         try:
             stream.write(item)
         except UnicodeEncodeError:
             encoding = getattr(stream, "encoding", None) or "ascii"
             stream.write(item.encode(encoding, "backslashreplace").decode(encoding))
+
+    def _mark(self, stream: Any) -> bytes:
+        """Return the byte order mark that *stream* still lacks."""
+        mark = mark_of(self.encoding or getattr(stream, "encoding", None))
+        try:
+            is_empty = not mark or not stream.tell()
+        except (AttributeError, OSError):
+            # A pipe has no position: this handler's first line is its beginning.
+            return mark
+        return mark if is_empty else b""
 
     def should_flush(self) -> bool:
         """Return whether to flush after each record."""
@@ -306,7 +345,9 @@ class StreamHandler(Handler, StringFormatterHandlerMixin):
     def before_fork(self) -> None:
         """Wait until no other thread is in the middle of a line."""
         lock = self.lock
-        self._held_at_fork = lock.acquire(timeout=0.2) if isinstance(lock, _RLOCK) else None
+        self._held_at_fork = (
+            lock.acquire(timeout=_fork.time_to_wait()) if isinstance(lock, _RLOCK) else None
+        )
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads go on."""

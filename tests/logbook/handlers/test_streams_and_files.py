@@ -21,6 +21,7 @@ from sprockets.logbook import (
     StderrHandler,
     StreamHandler,
     default_handler,
+    statistics,
 )
 
 log = Logger("testlogger")
@@ -182,6 +183,29 @@ def test_a_binary_stream_gets_bytes(encoding, expected, tmp_path):
         log.info("ü☃")
 
     assert memory.getvalue() == (tmp_path / "file").read_bytes() == expected
+
+
+@pytest.mark.rule("SH-6")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_binary_stream_has_one_byte_order_mark(encoding, tmp_path):
+    """At its beginning, whoever writes to it; a pipe begins where the handler does."""
+    memory = io.BytesIO()
+    for _ in range(2):
+        with StreamHandler(memory, format_string=PLAIN, encoding=encoding):
+            log.info("ü")
+            log.info("é")
+    reading, writing = os.pipe()
+    with (
+        open(writing, "wb", buffering=0) as pipe,
+        StreamHandler(pipe, format_string=PLAIN, encoding=encoding),
+    ):
+        log.info("ü")
+        log.info("é")
+    with open(reading, "rb") as other_end:
+        piped = other_end.read()
+
+    assert memory.getvalue().decode(encoding) == "ü\né\n" * 2
+    assert piped.decode(encoding) == "ü\né\n"
 
 
 @pytest.mark.rule("SH-6")
@@ -570,12 +594,18 @@ def test_a_write_that_is_cut_short_is_finished(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_reported_and_does_no_more_harm(capsys):
-    """The call returns; the record after it is tried again."""
-    with FileHandler("/dev/full", "w", format_string=PLAIN):
+    """The call returns; each record is tried and counted, and the reason told once a minute."""
+    failed = statistics()["failed"]
+    with FileHandler("/dev/full", "w", format_string=PLAIN) as handler:
+        for _ in range(100):
+            log.info("x")
+        assert capsys.readouterr().err.count("No space left on device") == 1
+        for number in handler._reported:
+            handler._reported[number] -= 60
         log.info("x")
-        log.info("y")
 
-    assert capsys.readouterr().err.count("No space left on device") == 2
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert statistics()["failed"] == failed + 101
 
 
 def test_closing_while_threads_log_loses_nothing(tmp_path):
