@@ -1,0 +1,1 @@
+"""Trees of tasks and requests, read from logs: from lines to what people see."""
