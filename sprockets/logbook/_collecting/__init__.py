@@ -1,0 +1,1 @@
+"""Rooms of `sprockets.logbook.collecting`."""

@@ -1,0 +1,1 @@
+"""What reads, checks, builds and exchanges the set-ups of `sprockets.logbook.setups`."""
