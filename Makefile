@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Most of the tests wait for processes of their own: more at once than there are cores.
+PROCESSES ?= 4
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +16,7 @@ MANIFESTS := setup.cfg pyproject.toml $(wildcard requirements/*.txt)
 .PHONY: help demo test check lint types docs bench format clean
 
 help:
-	@echo "make demo    see it work"
+	@echo "make demo    a service that takes orders, to be tried with curl"
 	@echo "make test    tests, docstring examples, documentation pages (ARGS='-k name' to choose)"
 	@echo "make check   format, lint, import contract, types, documentation"
 	@echo "make docs    the documentation, in docs/_build/html"
@@ -28,10 +30,10 @@ $(READY): $(MANIFESTS)
 
 # -P: nothing of ours may shadow the standard library (sprockets/http, eliot/json.py).
 demo: $(READY)
-	$(BIN)/python -P examples/demo.py $(ARGS)
+	$(BIN)/python -P examples/orders.py $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(PROCESSES) $(ARGS)
 
 check: lint types docs
 
@@ -44,12 +46,18 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.logbook --ignoreexternal
+	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.eliot --ignoreexternal
+	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.http --ignoreexternal
 
 docs: $(READY)
 	$(BIN)/python -P -m sphinx -n -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(READY)
 	$(BIN)/python -P benchmarks/run.py $(ARGS)
+	$(BIN)/python -P benchmarks/actions.py $(ARGS)
+	$(BIN)/python -P benchmarks/delivery.py --quick
+	$(BIN)/python -P benchmarks/queues.py $(ARGS)
+	$(BIN)/python -P benchmarks/requests.py
 
 format: $(READY)
 	$(BIN)/ruff format .

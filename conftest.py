@@ -1,6 +1,7 @@
 """Runs the examples of the pages, here and in ``docs/``, each page from top to bottom."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Sybil
@@ -20,6 +21,21 @@ pytest_collect_file = (
         patterns=["README.md", "CHANGELOG.md", "CONTRIBUTING.md"],
     )
 ).pytest()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run in several processes at once, keep the examples of a page together."""
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class PagesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            page, _, _ = nodeid.partition("::")
+            return page if Path(page).suffix in _PAGES else nodeid
+
+    return PagesTogether(config, log)
 
 
 def _place(item: pytest.Item) -> tuple[str, int]:

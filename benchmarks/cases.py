@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import ClassVar, TypeAlias
 
 Loop: TypeAlias = Callable[[int], None]
@@ -100,11 +101,14 @@ class Case:
         sink: Where the records end up; tells what arrived.
         wanted: For rows where nothing may arrive: makes one call that must, to prove that the way
             is open.
+        rolled: For rows about files that are rolled over: writes two lines, the second of which is
+            due in another file, and returns how many files there are then.
     """
 
     loop: Loop
     sink: Sink
     wanted: Callable[[], object] | None = None
+    rolled: Callable[[], int] | None = None
 
 
 @dataclass
@@ -129,6 +133,21 @@ class Scope:
 
 
 FURTHER = 10
+
+# A file of the rows about rolling over ends when it is so large, or the day is over.
+MAX_BYTES = 10_000_000
+MAX_FILES = 5
+# In the proof there is room for one line only, or a second.
+ONE_LINE = 80
+OVER_A_SECOND = 1.1
+
+
+def files_of_two_lines(path: Path, log: Callable[[], object], pause: float) -> int:
+    """Log twice with *pause* seconds in between; return how many files begin with *path*'s name."""
+    log()
+    sleep(pause)
+    log()
+    return len(list(path.parent.glob(f"{path.stem}*")))
 
 
 def fresh(loop: Loop) -> Loop:

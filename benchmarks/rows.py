@@ -50,6 +50,13 @@ def _prove_lines(pattern: re.Pattern[str]) -> Callable[[Case], None]:
     return prove
 
 
+def _prove_rolled_lines(case: Case) -> None:
+    _prove_lines(_LINE)(case)
+    count = 0 if case.rolled is None else case.rolled()
+    if count != 2:
+        raise NotProvenError(f"two lines, the second due in another file, made {count} files")
+
+
 def _prove_json(case: Case) -> None:
     lines = _delivered_lines(case)
     for line in lines:
@@ -131,7 +138,9 @@ ROWS = [
     Row("argument", "… with an argument", None, _prove_lines(_LINE_WITH_ARGUMENT)),
     Row("own", "… by the logger's own handler", None, _prove_lines(_LINE)),
     Row("file", "… to a file, flushed", 60, _prove_lines(_LINE)),
-    Row("fields", "… with three context fields", 55, _prove_lines(_LINE_WITH_FIELDS)),
+    Row("rotated_by_size", "… rotated by size", None, _prove_rolled_lines),
+    Row("rotated_by_time", "… rotated by time", None, _prove_rolled_lines),
+    Row("fields", "a line with three context fields", 55, _prove_lines(_LINE_WITH_FIELDS)),
     Row("processors", "… by three processors", 165, _prove_lines(_LINE_WITH_FIELDS)),
     Row("json", "JSON line", 45, _prove_json),
     Row("exception", "exception with traceback", 250, _prove_traceback),

@@ -30,6 +30,23 @@ nitpick_ignore_regex = [
     ("py:class", "BatchReason|Entry|ExcInfo|Filter|Formatter|Level|ProcessorCallback"),
     ("py:class", "FrameType|SupportsHandle|SupportsLock|TracebackType"),
     ("py:class", r"(sprockets\..*\.)?[A-Z]"),
+    # Tornado's names, which its own pages explain.
+    ("py:.*", r"tornado(\..*)?"),
+    ("py:class", r"web\.Application|LogConfig"),
+    ("py:class", "Address|Event|Framing|Message|Oversize|Policy|Recipients|Secure|timedelta"),
+    ("py:class", r"RemoteHandler|Callable.*"),
+    # Twisted's, and names of annotations.
+    ("py:.*", r"twisted(\..*)?"),
+    (
+        "py:class",
+        "Deferred|Levels|PushMethod|Start|Timeout|JSONDefault|Source|Destination|Serializers?",
+    ),
+    ("py:exc", "MissingDependency|HTTPClientError"),
+    # Of libraries that are optional, and methods told beside the class.
+    ("py:.*", r"(zmq|redis|kombu|nats)(\..*)?"),
+    ("py:class", "AllowedKeys|Key|RLock|SimpleQueue|SupportsPut"),
+    ("py:obj", "RemoteHandler"),
+    ("py:meth", r"\w+"),
     # A sentence with a colon is taken for a type before it.
     ("py:class", ".* .*"),
     # Attributes that constructors set are told there.

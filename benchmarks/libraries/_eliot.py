@@ -6,7 +6,6 @@ from importlib.metadata import version
 from itertools import repeat
 
 import eliot
-
 from benchmarks.cases import CHANNEL, Case, Emitted, Library, Memory, fail
 
 

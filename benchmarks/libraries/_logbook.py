@@ -5,14 +5,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from itertools import repeat
+from pathlib import Path
 
 import logbook
 from benchmarks.cases import (
     CHANNEL,
     FIELDS,
     FURTHER,
+    MAX_BYTES,
+    MAX_FILES,
+    ONE_LINE,
     ORDER,
+    OVER_A_SECOND,
     Case,
     Disk,
     Emitted,
@@ -22,6 +28,7 @@ from benchmarks.cases import (
     Scope,
     Seen,
     fail,
+    files_of_two_lines,
 )
 
 LINE = (
@@ -153,7 +160,7 @@ class Logbook(Library):
         """Return the version, and whether the compiled part is in use."""
         compiled = "logbook._speedups" in sys.modules and "logbook._fallback" not in sys.modules
         state = "ON" if compiled else "OFF: not a fair comparison"
-        return f"{logbook.__version__}, compiled speedups {state}"
+        return f"{version('logbook')}, compiled speedups {state}"
 
     @contextmanager
     def disabled(self) -> Iterator[Case]:
@@ -229,6 +236,49 @@ class Logbook(Library):
         path = self.file_named("file")
         with logbook.FileHandler(str(path), format_string=LINE):
             yield Case(_infos(logbook.Logger(CHANNEL)), Disk(path))
+
+    @contextmanager
+    def _rotated(
+        self,
+        row: str,
+        make: Callable[[Path], logbook.Handler],
+        soon: Callable[[Path], logbook.Handler],
+        pause: float,
+    ) -> Iterator[Case]:
+        log, path, proof = (
+            logbook.Logger(CHANNEL),
+            self.file_named(row),
+            self.file_named(f"{row}-soon"),
+        )
+
+        def rolled() -> int:
+            with soon(proof):
+                return files_of_two_lines(proof, partial(log.info, "order accepted"), pause)
+
+        path.touch()
+        with make(path):
+            yield Case(_infos(log), Disk(path), rolled=rolled)
+
+    @contextmanager
+    def rotated_by_size(self) -> Iterator[Case]:
+        """A line to a file that ends when it is full."""
+        make = partial(logbook.RotatingFileHandler, format_string=LINE, backup_count=MAX_FILES)
+        large, small = partial(make, max_size=MAX_BYTES), partial(make, max_size=ONE_LINE)
+        with self._rotated("rotated_by_size", large, small, 0) as case:
+            yield case
+
+    @contextmanager
+    def rotated_by_time(self) -> Iterator[Case]:
+        """A line to a file that ends when the day does."""
+        make = partial(
+            logbook.TimedRotatingFileHandler,
+            format_string=LINE,
+            backup_count=MAX_FILES,
+            timed_filename_for_current=False,
+        )
+        soon = partial(make, date_format="%Y-%m-%dT%H%M%S")
+        with self._rotated("rotated_by_time", make, soon, OVER_A_SECOND) as case:
+            yield case
 
     @contextmanager
     def fields(self) -> Iterator[Case]:

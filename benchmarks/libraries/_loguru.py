@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -13,7 +15,11 @@ from benchmarks.cases import (
     CHANNEL,
     FIELDS,
     FURTHER,
+    MAX_BYTES,
+    MAX_FILES,
+    ONE_LINE,
     ORDER,
+    OVER_A_SECOND,
     Case,
     Disk,
     Library,
@@ -22,6 +28,7 @@ from benchmarks.cases import (
     Scope,
     Seen,
     fail,
+    files_of_two_lines,
 )
 
 if TYPE_CHECKING:
@@ -158,6 +165,47 @@ class Loguru(Library):
             yield Case(_infos(logger.bind(channel=CHANNEL)), Disk(path))
         finally:
             logger.remove(number)
+
+    @contextmanager
+    def _rotated(self, row: str, due: object, soon: object, pause: float) -> Iterator[Case]:
+        log, path, proof = (
+            logger.bind(channel=CHANNEL),
+            self.file_named(row),
+            self.file_named(f"{row}-soon"),
+        )
+        add = partial(
+            logger.add,
+            format=LINE,
+            level="INFO",
+            retention=MAX_FILES,
+            backtrace=False,
+            diagnose=False,
+        )
+
+        def rolled() -> int:
+            number = add(proof, rotation=soon)
+            try:
+                return files_of_two_lines(proof, lambda: log.info("order accepted"), pause)
+            finally:
+                logger.remove(number)
+
+        number = add(path, rotation=due)
+        try:
+            yield Case(_infos(log), Disk(path), rolled=rolled)
+        finally:
+            logger.remove(number)
+
+    @contextmanager
+    def rotated_by_size(self) -> Iterator[Case]:
+        """A line to a file that ends when it is full."""
+        with self._rotated("rotated_by_size", MAX_BYTES, ONE_LINE, 0) as case:
+            yield case
+
+    @contextmanager
+    def rotated_by_time(self) -> Iterator[Case]:
+        """A line to a file that ends when the day does."""
+        with self._rotated("rotated_by_time", "00:00", timedelta(seconds=1), OVER_A_SECOND) as case:
+            yield case
 
     @contextmanager
     def fields(self) -> Iterator[Case]:

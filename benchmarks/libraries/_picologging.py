@@ -1,18 +1,24 @@
 """picologging: `logging` rewritten in C++, with the same names."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import ClassVar
 
 import picologging
+from picologging.handlers import RotatingFileHandler, TimedRotatingFileHandler
 
 from benchmarks.cases import (
     CHANNEL,
     FIELDS,
+    MAX_BYTES,
+    MAX_FILES,
+    ONE_LINE,
     ORDER,
+    OVER_A_SECOND,
     Case,
     Disk,
     Emitted,
@@ -21,6 +27,7 @@ from benchmarks.cases import (
     Memory,
     Seen,
     fail,
+    files_of_two_lines,
 )
 
 LINE = "[%(asctime)s] %(levelname)s: %(name)s: %(message)s"
@@ -115,6 +122,8 @@ class Picologging(Library):
         "own": _NO_MILLISECONDS,
         "argument": _NO_MILLISECONDS,
         "file": _NO_MILLISECONDS,
+        "rotated_by_size": _NO_MILLISECONDS,
+        "rotated_by_time": _NO_MILLISECONDS,
         "fields": _NO_MILLISECONDS,
         "processors": _NO_MILLISECONDS,
         "json": _NO_MILLISECONDS,
@@ -204,6 +213,47 @@ class Picologging(Library):
             yield Case(_infos(self._logger(handler)), Disk(path))
         finally:
             handler.close()
+
+    @contextmanager
+    def _rotated(
+        self,
+        row: str,
+        make: Callable[[Path], picologging.Handler],
+        soon: Callable[[Path], picologging.Handler],
+        pause: float,
+    ) -> Iterator[Case]:
+        path, proof = self.file_named(row), self.file_named(f"{row}-soon")
+
+        @contextmanager
+        def opened(handler: picologging.Handler) -> Iterator[picologging.Logger]:
+            handler.setFormatter(picologging.Formatter(LINE, TIME))
+            try:
+                yield self._logger(handler)
+            finally:
+                handler.close()
+
+        def rolled() -> int:
+            with opened(soon(proof)) as log:
+                return files_of_two_lines(proof, partial(log.info, "order accepted"), pause)
+
+        with opened(make(path)) as log:
+            yield Case(_infos(log), Disk(path), rolled=rolled)
+
+    @contextmanager
+    def rotated_by_size(self) -> Iterator[Case]:
+        """A line to a file that ends when it is full."""
+        make = partial(RotatingFileHandler, encoding="utf-8", backupCount=MAX_FILES)
+        large, small = partial(make, maxBytes=MAX_BYTES), partial(make, maxBytes=ONE_LINE)
+        with self._rotated("rotated_by_size", large, small, 0) as case:
+            yield case
+
+    @contextmanager
+    def rotated_by_time(self) -> Iterator[Case]:
+        """A line to a file that ends when the day does."""
+        make = partial(TimedRotatingFileHandler, encoding="utf-8", backupCount=MAX_FILES)
+        daily, soon = partial(make, when="midnight"), partial(make, when="S")
+        with self._rotated("rotated_by_time", daily, soon, OVER_A_SECOND) as case:
+            yield case
 
     @contextmanager
     def fields(self) -> Iterator[Case]:

@@ -3,17 +3,23 @@
 import json
 import logging
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import repeat
+from logging.handlers import RotatingFileHandler, TimedRotatingFileHandler
+from pathlib import Path
 
 from benchmarks.cases import (
     CHANNEL,
     FIELDS,
     FURTHER,
+    MAX_BYTES,
+    MAX_FILES,
+    ONE_LINE,
     ORDER,
+    OVER_A_SECOND,
     Case,
     Disk,
     Emitted,
@@ -23,6 +29,7 @@ from benchmarks.cases import (
     Scope,
     Seen,
     fail,
+    files_of_two_lines,
 )
 
 LINE = "[%(asctime)s] %(levelname)s: %(name)s: %(message)s"
@@ -206,6 +213,47 @@ class Stdlib(Library):
             yield Case(_infos(self._logger(handler)), Disk(path))
         finally:
             handler.close()
+
+    @contextmanager
+    def _rotated(
+        self,
+        row: str,
+        make: Callable[[Path], logging.Handler],
+        soon: Callable[[Path], logging.Handler],
+        pause: float,
+    ) -> Iterator[Case]:
+        path, proof = self.file_named(row), self.file_named(f"{row}-soon")
+
+        @contextmanager
+        def opened(handler: logging.Handler) -> Iterator[logging.Logger]:
+            handler.setFormatter(logging.Formatter(LINE))
+            try:
+                yield self._logger(handler)
+            finally:
+                handler.close()
+
+        def rolled() -> int:
+            with opened(soon(proof)) as log:
+                return files_of_two_lines(proof, partial(log.info, "order accepted"), pause)
+
+        with opened(make(path)) as log:
+            yield Case(_infos(log), Disk(path), rolled=rolled)
+
+    @contextmanager
+    def rotated_by_size(self) -> Iterator[Case]:
+        """A line to a file that ends when it is full."""
+        make = partial(RotatingFileHandler, encoding="utf-8", backupCount=MAX_FILES)
+        large, small = partial(make, maxBytes=MAX_BYTES), partial(make, maxBytes=ONE_LINE)
+        with self._rotated("rotated_by_size", large, small, 0) as case:
+            yield case
+
+    @contextmanager
+    def rotated_by_time(self) -> Iterator[Case]:
+        """A line to a file that ends when the day does."""
+        make = partial(TimedRotatingFileHandler, encoding="utf-8", backupCount=MAX_FILES)
+        daily, soon = partial(make, when="midnight"), partial(make, when="S")
+        with self._rotated("rotated_by_time", daily, soon, OVER_A_SECOND) as case:
+            yield case
 
     @contextmanager
     def fields(self) -> Iterator[Case]:

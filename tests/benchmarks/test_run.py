@@ -55,6 +55,50 @@ def test_a_quick_run_measures_us_beside_logging(run, tmp_path):
     assert set(document["figures"]["level"]) == {"ours", "stdlib"}
 
 
+def test_files_that_are_rolled_over_are_proven_to_be(run, tmp_path):
+    """By size and by time, in a quick run as in a long one."""
+    done = run(
+        str(ROOT / "benchmarks/run.py"),
+        "--quick",
+        "--rows=^rotated_by_(size|time)$",
+        "--libraries=^(ours|stdlib|Logbook|loguru)$",
+        f"--json={tmp_path / 'figures.json'}",
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    missing = {reason for reason in document["failures"].values() if "ModuleNotFound" not in reason}
+    assert missing == set()
+    for row in ("rotated_by_size", "rotated_by_time"):
+        assert {"ours", "stdlib"} <= set(document["figures"][row])
+
+
+SLOW_AT_FIRST = f"""
+import sys, time
+from contextlib import nullcontext
+sys.path.append({str(ROOT)!r})
+from benchmarks.measure import Timed
+calls = []
+def loop(count):
+    if not calls:
+        time.sleep(0.01)
+    calls.append(count)
+    for _ in range(count):
+        pass
+timed = Timed(loop, switched=nullcontext)
+timed.calibrate(400)
+print(timed.count)
+"""
+
+
+def test_a_loop_whose_first_call_is_slow_is_not_measured_by_that_call(run):
+    """As one that opens a file: afterwards there are as many calls in a reading as should be."""
+    done = run("-c", SLOW_AT_FIRST)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 100
+
+
 @_needs("eliot", "logbook", "loguru", "picologging", "structlog")
 def test_every_peer_does_what_a_row_says(run, tmp_path):
     """Each peer that has the row delivers its line before it is timed."""
