@@ -1,11 +1,21 @@
-"""Runs the examples of the pages, here and in ``docs/``, each page from top to bottom."""
+"""Runs the examples of the pages, here and in ``docs/``, each page from top to bottom.
+
+And says how hypothesis looks for examples.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers import markdown, rest
+
+# The same examples each time, and no limits of time: others use the machine, too.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 _PAGES = {".md", ".rst"}
 

@@ -566,9 +566,10 @@ def test_a_service_that_cannot_start_is_an_error_with_its_output(module):
 
 COMMAND = """
     import os, signal, socket, sys, time
-    print("port", os.environ["PORT"], sys.argv[1], os.environ.get("NOTIFY_SOCKET"), flush=True)
     signal.signal(signal.SIGTERM, {on_term})
-    time.sleep(30)
+    print("port", os.environ["PORT"], sys.argv[1], os.environ.get("NOTIFY_SOCKET"), flush=True)
+    # A signal just before a long sleep would be looked at after it.
+    while True: time.sleep(0.05)
 """
 
 
