@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import math
 import os
+import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from sprockets._support.optional import MissingDependency
+from sprockets.commands._watching import Renewal, find_command
 from sprockets.http._loading import CommandError, complain
 from sprockets.http._logging import make_setup
 from sprockets.http._notify import Notifier
 from sprockets.http._supervisor import EXIT_START, EXIT_UNAVAILABLE, EXIT_UNCLEAN
 from sprockets.logbook import setups
+from sprockets.logbook._collecting._beats import Watchdog
 from sprockets.logbook.base import StackedObject
 from sprockets.logbook.collecting import Collector, Source, source_examples, source_from_url
 from sprockets.logbook.compat import redirected_logging, redirected_warnings
@@ -67,6 +71,13 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long the end may take to receive what is under way (%(default)g)",
     )
+    add(
+        "--heartbeat-timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="begin anew if a handler has blocked so long (%(default)g); 0 for never",
+    )
     add("--threads", type=_threads, metavar="N", help="threads; one for each source by default")
     return parser
 
@@ -99,7 +110,7 @@ def main(argv: Sequence[str] | None = None, program: str = "sprockets collect") 
         sources = _find_sources(arguments.sources)
         if arguments.check:
             return _check(sources, arguments.setup)
-        return _collect(sources, arguments)
+        return _collect(sources, arguments, sys.argv[1:] if argv is None else argv)
     except CommandError as error:
         complain(program, error)
         return error.status
@@ -157,8 +168,14 @@ def _load(reference: str | None) -> StackedObject:
         ) from error
 
 
-def _collect(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
+def _collect(sources: Sequence[Source], arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     setup = _load(arguments.setup)
+    limit = arguments.heartbeat_timeout
+    renewal = Renewal(find_command(argv), limit)
+    watchdog = Watchdog(limit, renewal)
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+        # So that a process manager that ends it with SIGABRT learns where it was.
+        faulthandler.enable(sys.__stderr__, all_threads=True)
     is_clean = True
     try:
         collector = Collector(
@@ -168,14 +185,19 @@ def _collect(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
             drain_timeout=arguments.drain_timeout,
             statistics_interval=arguments.statistics_every,
             notifier=Notifier(),
+            heart=watchdog,
         )
+        renewal.collector = collector
         _open(collector)
+        watchdog.start()
         with redirected_logging(), redirected_warnings():
             is_clean = collector.run(signals=True)
     finally:
+        renewal.is_last = True
         close = getattr(setup, "close", None)
         if close is not None and close() is False:
             is_clean = False
+        watchdog.stop()
     return 0 if is_clean else EXIT_UNCLEAN
 
 

@@ -10,6 +10,7 @@ from tornado import web
 
 from sprockets.http import _collecting, _sentry, _settings, runner
 from sprockets.http._logging import UNSET, LogConfig, LogSetup
+from sprockets.http._tickets import tickets_of
 
 __all__ = ["__version__", "run", "version_info"]
 
@@ -64,6 +65,7 @@ def run(
         log_format=options.log_format,
         log_actions=options.log_actions,
         in_parent=None if process is None else process.handler,
+        tickets=tickets_of(options, keywords, os.environ),
     )
     logger = runner.get_logger()
 

@@ -509,6 +509,7 @@ class LogSetup:
         log_actions: False leaves the messages of actions alone.
         in_parent: Bound in the place of the built-in set-up until a function is called in the
             worker.
+        tickets: Makes a handler that is bound in each worker, beside all others.
 
     Raises:
         TypeError: *log_config* is nothing that logging could be set up with.
@@ -525,8 +526,11 @@ class LogSetup:
         stream: Any = None,
         log_actions: bool = True,
         in_parent: StackedObject | None = None,
+        tickets: Callable[[], Handler] | None = None,
     ) -> None:
         self._in_parent = in_parent
+        self._make_tickets = tickets
+        self._tickets: Handler | None = None
         self._actions = _Actions() if log_actions and log_config is not None else None
         self._environ: Mapping[str, str] = os.environ if environ is None else environ
         self._stream = stream
@@ -619,15 +623,20 @@ class LogSetup:
             _close(bound)
 
     def bind_in_worker(self) -> None:
-        """Bind what a function returns in the place of the built-in set-up; else do nothing.
+        """Bind what a function returns in the place of the built-in set-up, and tickets upon it.
 
         Raises:
             TypeError: It returned nothing that can be bound.  As with anything that the function
                 raises, the built-in set-up is still there to say so.
         """
         make, self._make = self._make, None
-        if make is None or self._undo is None:
-            return
+        if make is not None and self._undo is not None:
+            self._replace_builtin(make)
+        if self._make_tickets is not None and self._tickets is None:
+            self._tickets = self._make_tickets()
+            self._tickets.push_application()
+
+    def _replace_builtin(self, make: Callable[[], StackedObject]) -> None:
         setup = make()
         if not isinstance(setup, StackedObject):
             raise TypeError(
@@ -652,6 +661,10 @@ class LogSetup:
         Args:
             close: The process ends: what was given is closed as well.
         """
+        tickets, self._tickets = self._tickets, None
+        if tickets is not None:
+            _unbind(tickets)
+            _close(tickets)
         undo, self._undo = self._undo, None
         if undo is not None:
             undo.close()

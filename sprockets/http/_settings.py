@@ -60,6 +60,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _level(value: Any) -> str:
+    from sprockets.logbook import lookup_level
+
+    try:
+        lookup_level(value.upper() if isinstance(value, str) else value)
+    except (LookupError, TypeError):
+        raise ValueError(f"expected a level such as error, got {value!r}") from None
+    return str(value).upper()
+
+
 def _mode(value: Any) -> int:
     try:
         mode = value if isinstance(value, int) else int(str(value), 8)
@@ -154,6 +164,13 @@ class Options:
     collector_folder: str | None = _option(
         None, _text, "where its socket is, and what it has not had yet; a temporary one by default"
     )
+    collector_heartbeat_timeout: float = _option(
+        60.0, _seconds, "replace a collector whose loop is blocked this long; 0 for never"
+    )
+    tickets: str | None = _option(
+        None, _text, "count errors in this store, as sqlite:///tickets.sqlite"
+    )
+    tickets_level: str = _option("error", _level, "least level that is counted")
     log_actions: bool = _option(
         True, _flag, "write the messages of actions where the records go; no: only to destinations"
     )

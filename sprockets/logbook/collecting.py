@@ -20,12 +20,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from contextvars import Context
 from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from sprockets.logbook import _caller, _failures, _fork
+from sprockets.logbook._collecting._background import Background
+from sprockets.logbook._collecting._beats import SupportsBeat
 from sprockets.logbook._collecting._crew import Crew
 from sprockets.logbook._collecting._files import reopen_files
 from sprockets.logbook._collecting._signals import SIGNALS, Mailbox
@@ -46,6 +47,7 @@ from sprockets.logbook.queues._subscriber import SubscriberBase
 __all__ = [
     "Collector",
     "Source",
+    "SupportsBeat",
     "SupportsNotify",
     "register_source",
     "source_examples",
@@ -56,6 +58,8 @@ __all__ = [
 _caller.register(__file__)
 
 _LOOK: Final = 0.5  # seconds after which threads that died are noticed
+_PATIENCE: Final = 0.5  # seconds for a last word where a handler is stuck
+_SOON: Final = 0.05  # seconds after which it is seen that a thread has come round after all
 _OVERTIME: Final = 1.0  # seconds beyond the time for the end that a handler may take
 _TERM, _INT, _HUP, _USR1 = (*SIGNALS, *[0] * 4)[:4]
 
@@ -75,7 +79,7 @@ class SupportsNotify(Protocol):
         """It ends within *seconds*."""
 
     def alive(self) -> None:
-        """It still runs."""
+        """Since the last time, every thread has come round: none is stuck in a handler."""
 
 
 class Collector:
@@ -98,6 +102,8 @@ class Collector:
             never.
         retry: When a source that fails is tried again.
         notifier: Told when the collector is ready, reloading, stopping.
+        heart: Told when the threads have come round.  A thread that a handler does not let go of
+            does not, and nothing else here notices.
 
     Raises:
         ValueError: There are no sources, or a number is out of its range.
@@ -116,6 +122,7 @@ class Collector:
         statistics_interval: float = 0.0,
         retry: Retry | None = None,
         notifier: SupportsNotify | None = None,
+        heart: SupportsBeat | None = None,
     ) -> None:
         self.log = Logger("sprockets.collector")
         retry = retry or Retry(initial=0.2, maximum=30.0)
@@ -135,16 +142,18 @@ class Collector:
         self._thread_count = threads
         self._interval = statistics_interval
         self._notifier = notifier
+        self._heart = heart
         self._failed_before = _failures.statistics()["failed"]
         self._start_anew()
         _fork.hold_at_fork(self)
 
     def _start_anew(self) -> None:
         self._mailbox: Mailbox | None = None
-        self._background: _Background | None = None
+        self._background: Background | None = None
         self._reloading: threading.Thread | None = None
         self._reload_again = False
         self._is_stopping = False
+        self._is_stuck = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._describe_sources()}>"
@@ -219,11 +228,17 @@ class Collector:
         if mailbox is not None:
             mailbox.wake()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been told to end, if only by a signal that nobody has seen to yet."""
+        mailbox = self._mailbox
+        return self._is_stopping or (mailbox is not None and mailbox.has_any(_TERM, _INT))
+
     def __enter__(self) -> Self:
         """Run in a thread of its own until the context is left."""
         if self._background is not None:
             raise MisuseError(f"{self!r} runs already")
-        background = _Background(self)
+        background = Background(self.run)
         background.start()
         self._background = background
         return self
@@ -242,7 +257,7 @@ class Collector:
     def _supervise(self, crew: Crew, mailbox: Mailbox) -> None:
         """Keep the threads running, and do what the signals say, until it is to stop."""
         statistics_at = monotonic() + self._interval
-        alive_at = monotonic()
+        alive_at, told_at = monotonic(), float("-inf")
         while not self._is_stopping and not all(each.is_over for each in self._intakes):
             now = monotonic()
             wait = _LOOK
@@ -252,18 +267,21 @@ class Collector:
                     self._log_statistics("collected so far")
                 wait = min(wait, statistics_at - now)
             if self._notifier is not None and self._notifier.watchdog_interval is not None:
-                if now >= alive_at:
-                    alive_at = now + self._notifier.watchdog_interval
+                if now >= alive_at and crew.beat_at > told_at:
+                    alive_at, told_at = now + self._notifier.watchdog_interval, now
                     self._notifier.alive()
-                wait = min(wait, alive_at - now)
+                wait = min(wait, max(alive_at - now, _SOON))
+            if self._heart is not None:
+                self._heart.beat(crew.beat_at)
+                wait = min(wait, self._heart.interval)
             for signum in mailbox.wait(max(wait, 0.0)):
                 self._heed(signum)
             crew.look_after()
 
     def _heed(self, signum: int) -> None:
         if signum in (_TERM, _INT):
-            self.log.info("{}: stopping", "SIGTERM" if signum == _TERM else "SIGINT")
             self._is_stopping = True
+            self.log.info("{}: stopping", "SIGTERM" if signum == _TERM else "SIGINT")
         elif signum == _HUP:
             self._begin_reload()
         elif signum == _USR1:
@@ -276,9 +294,13 @@ class Collector:
         if self._notifier is not None:
             self._notifier.stopping(self.drain_timeout + _OVERTIME)
         while crew.is_working:
+            if self._heart is not None:
+                # From here on there is a deadline.
+                self._heart.beat(monotonic())
             if monotonic() > deadline + _OVERTIME:
                 crew.is_drained = False
-                self.log.error("a handler takes too long; not waiting for it")
+                self._is_stuck = True
+                self._say(self.log.error, "a handler takes too long; not waiting for it")
                 break
             for signum in mailbox.wait(0.02):
                 if signum in (_TERM, _INT):
@@ -356,7 +378,16 @@ class Collector:
     def _log_statistics(self, text: str) -> None:
         counts = self.statistics()
         shown = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
-        self.log.info("{}: {}", text, shown or "nothing", extra=counts)
+        self._say(self.log.info, "{}: {}", text, shown or "nothing", extra=counts)
+
+    def _say(self, log: Callable[..., object], *arguments: object, **options: object) -> None:
+        """Log, from another thread if a handler is stuck and may hold what all others wait for."""
+        if not self._is_stuck:
+            log(*arguments, **options)
+            return
+        thread = threading.Thread(target=log, args=arguments, kwargs=options, daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
 
     # -- fork
 
@@ -371,37 +402,3 @@ class Collector:
         for intake in self._intakes:
             intake.forget()
         self._start_anew()
-
-
-class _Background:
-    """A collector that runs in a thread."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-        self._has_begun = threading.Event()
-        self._error: BaseException | None = None
-        # An empty context: what the starter has bound is not to be seen there.
-        self._thread = threading.Thread(
-            target=Context().run, args=(self._run,), name="collector", daemon=True
-        )
-
-    def start(self) -> None:
-        """Start it; raises what keeps it from beginning."""
-        self._thread.start()
-        self._has_begun.wait()
-        if self._error is not None:
-            self.join()
-
-    def join(self) -> None:
-        """Wait for its end; raises what ended it."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            self._collector.run(on_ready=self._has_begun.set)
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that started this one
-            self._error = error
-        finally:
-            self._has_begun.set()

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from sprockets.commands import collect
+from sprockets.commands import _watching, collect
 from sprockets.logbook import INFO, LogRecord
 from sprockets.logbook.delivery import Retry, Spool
 from sprockets.logbook.queues._zeromq import ZeroMQHandler
@@ -31,7 +31,7 @@ format_string = "{{record.message}}"
 
 
 def wait_until(condition, what="that"):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"it did not come to {what} in time"
         threading.Event().wait(0.01)
@@ -79,7 +79,7 @@ class Collecting:
             ),
             "the start",
         )
-        assert self.process.poll() is None, self.process.communicate()
+        assert self.process.poll() is None, self.process.communicate(timeout=30)
 
     def text(self):
         return self.log.read_text() if self.log.exists() else ""
@@ -104,7 +104,7 @@ def _collecting(tmp_path):
     yield collecting
     if collecting.process is not None:
         collecting.process.kill()
-        collecting.process.communicate()
+        collecting.process.communicate(timeout=30)
 
 
 def emit(handler, *messages):
@@ -227,18 +227,18 @@ def test_a_collector_that_is_killed_loses_nothing(collecting, tmp_path):
             if len(sent) % 100 == 0:
                 stop.wait(0.005)
 
-    thread = threading.Thread(target=send)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
         for _ in range(2):
             count = len(collecting.lines())
             wait_until(lambda count=count: len(collecting.lines()) > count + 500, "500 records")
             collecting.process.kill()
-            collecting.process.communicate()
+            collecting.process.communicate(timeout=30)
             collecting.start_and_wait()
     finally:
         stop.set()
-        thread.join()
+        thread.join(30)
     wait_until(lambda: sender.statistics()["delivered"] == len(sent), "the end of the spool")
     sender.close()
 
@@ -264,7 +264,7 @@ def test_a_plain_push_socket_loses_what_a_killed_collector_had_received(collecti
 
     wait_until(are_on_their_way, "records on their way")
     collecting.process.kill()
-    collecting.process.communicate()
+    collecting.process.communicate(timeout=30)
     collecting.start_and_wait(sources=[f"zmq+pull://127.0.0.1:{collecting.port}"])
     emit(sender, "last")
     wait_until(lambda: "last" in collecting.lines())
@@ -283,6 +283,210 @@ def queued_bytes(port):
             if int(fields[1].partition(":")[2], 16) == port and fields[3] == "01":
                 total += int(fields[4].partition(":")[2], 16)
     return total
+
+
+# -- what hangs
+
+HANGING = """
+import os, pathlib, threading
+from sprockets.logbook import FileHandler
+
+class Hanging(FileHandler):
+    def emit(self, record):
+        if record.message == "stuck":
+            here = pathlib.Path(os.environ["HANGS"])
+            hangs = len(list(here.glob("hang-*")))
+            if hangs < int(os.environ["MOST_HANGS"]):
+                (here / f"hang-{hangs}").touch()
+                with self.lock:
+                    threading.Event().wait()
+        super().emit(record)
+"""
+
+
+@pytest.fixture(name="hanging")
+def _hanging(collecting, tmp_path):
+    """The command, with a handler that blocks for ever in its first ``MOST_HANGS`` processes."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    text = collecting.setup.read_text()
+    collecting.setup.write_text(text.replace('"file"', '"hanging.Hanging"'))
+
+    def start(*arguments, most, **environ):
+        environ |= {"HANGS": str(tmp_path), "MOST_HANGS": str(most), "PYTHONPATH": str(tmp_path)}
+        collecting.start_and_wait(*arguments, **environ)
+        return collecting
+
+    return start
+
+
+def test_a_handler_that_blocks_for_ever_costs_the_process_and_no_record(hanging, tmp_path):
+    """Its stacks are on standard error; the next one, with the same number, writes all of it."""
+    collecting = hanging("--heartbeat-timeout", "2", most=2)
+    sender = collecting.sender()
+    emit(sender, *range(100), "stuck", *range(100, 200))
+    wait_until(lambda: "199" in collecting.lines())
+    assert sender.close(20)
+
+    status, _, err = collecting.end()
+
+    assert status == 0
+    assert len(list(tmp_path.glob("hang-*"))) == 2
+    numbers = [int(line) for line in collecting.lines() if line.isdigit()]
+    assert sorted(set(numbers)) == list(range(200))
+    assert "stuck" in collecting.lines()
+    assert sender.statistics()["delivered"] == 201
+    hangs = re.findall(
+        r"^sprockets collect: blocked for \S+ s, starting anew in (\S+) s", err, re.MULTILINE
+    )
+    assert hangs[0] == "0.0"
+    assert float(hangs[1]) > 0.0
+    assert len(hangs) == 2
+    assert 'hanging.py", line' in err
+    assert "in emit" in err
+
+
+def test_one_that_hangs_and_is_to_end_ends(hanging):
+    """A signal that it cannot heed any more is no reason to begin anew."""
+    collecting = hanging("--heartbeat-timeout", "2", most=1)
+    sender = collecting.sender()
+    emit(sender, "stuck")
+    wait_until(lambda: (collecting.folder / "hang-0").exists())
+
+    status, _, err = collecting.end()
+
+    assert status == 75
+    assert "in emit" in err
+    assert "starting anew" not in err
+    sender.close(0)
+
+
+def test_without_a_heartbeat_nobody_sees_it(hanging):
+    """The control: the process lives, and its port answers; it would do so for ever."""
+    collecting = hanging("--heartbeat-timeout", "0", most=1)
+    sender = collecting.sender()
+    emit(sender, "stuck", "later")
+    wait_until(lambda: (collecting.folder / "hang-0").exists())
+
+    with socket.create_connection(("127.0.0.1", collecting.port), 10):
+        assert collecting.process.poll() is None
+    assert threads_of(collecting.process.pid)["watchdog"] == 0
+    assert threads_of(collecting.process.pid)["all"] > 1
+    assert "later" not in collecting.lines()
+    assert sender.statistics()["delivered"] == 0
+    sender.close(0)
+
+
+@pytest.mark.parametrize("how", ["blocked", "stopped"])
+def test_a_process_manager_that_misses_its_word_begins_it_anew(hanging, tmp_path, how):
+    """As systemd does with WatchdogSec: the word stops coming, and no record is lost."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(path))
+        listening.settimeout(60)
+        collecting = hanging(
+            *("--heartbeat-timeout", "0"),
+            most=1 if how == "blocked" else 0,
+            NOTIFY_SOCKET=str(path),
+            WATCHDOG_USEC="100000",
+        )
+        first = collecting.process
+        for _ in range(20):  # as long as it is well
+            assert listening.recv(4096).startswith((b"READY=1", b"WATCHDOG=1"))
+        sender = collecting.sender()
+        if how == "stopped":
+            first.send_signal(signal.SIGSTOP)
+        emit(sender, *range(100), "stuck", *range(100, 200))
+        if how == "blocked":
+            wait_until(lambda: (tmp_path / "hang-0").exists())
+        # It would say so ten times in this one.
+        listening.settimeout(1)
+        with pytest.raises(TimeoutError):
+            for _ in range(1000):
+                listening.recv(4096)
+    assert first.poll() is None
+    first.kill()
+    first.communicate(timeout=30)
+    hanging("--heartbeat-timeout", "0", most=1 if how == "blocked" else 0)
+    wait_until(lambda: "199" in collecting.lines())
+    assert sender.close(20)
+
+    assert collecting.end()[0] == 0
+    numbers = [int(line) for line in collecting.lines() if line.isdigit()]
+    assert set(numbers) == set(range(200))
+
+
+def threads_of(pid):
+    """Return how many threads a process has that are called something."""
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="utf-8") as file:
+            names.append(file.read().strip())
+    return {"all": len(names), "watchdog": names.count("watchdog")}
+
+
+class Leaving(Exception):
+    """Instead of the end of the process."""
+
+
+@pytest.fixture(name="renewal")
+def _renewal():
+    calls = []
+
+    def leave(status):
+        calls.append(status)
+        raise Leaving
+
+    def execute(path, command):
+        calls.append((path, command))
+        raise Leaving
+
+    def make(command=("python", "-m", "shop"), environ=None):
+        return _watching.Renewal(
+            command,
+            1.0,
+            environ={} if environ is None else environ,
+            retry=Retry(initial=0.001, maximum=0.002),
+            execute=execute,
+            leave=leave,
+        )
+
+    make.calls = calls
+    return make
+
+
+def test_a_row_of_hangs_is_counted_from_process_to_process(renewal, capfd):
+    """So that the next one waits longer."""
+    environ = {}
+    for count in "123":
+        with pytest.raises(Leaving):
+            renewal(environ=environ)(5.0)
+        assert environ == {"SPROCKETS_COLLECT_HANGS": count}
+
+    assert renewal.calls == [("python", ["python", "-m", "shop"])] * 3
+    assert "blocked for 5.0 s, starting anew in 0.0 s" in capfd.readouterr().err
+
+
+def test_who_was_called_by_another_program_does_not_begin_it_anew(renewal, capfd):
+    """It ends, with the status for what was cut short."""
+    with pytest.raises(Leaving):
+        renewal(command=())(5.0)
+
+    assert renewal.calls == [75]
+    assert _watching.find_command(["no", "such", "arguments"]) == []
+    assert _watching.find_command(sys.orig_argv[-1:])[1:] == sys.orig_argv[1:]
+    assert "ending" in capfd.readouterr().err
+
+
+def test_what_cannot_begin_anew_ends(renewal, capfd):
+    """With the reason on standard error."""
+    made = renewal()
+    made._execute = lambda path, command: os.stat("/no/such/program")
+
+    with pytest.raises(Leaving):
+        made(5.0)
+
+    assert renewal.calls == [75]
+    assert "cannot start anew: [Errno 2]" in capfd.readouterr().err
 
 
 def test_what_came_is_logged_every_so_often(collecting):

@@ -45,6 +45,9 @@ VALUES = [
     ("log_format", "console", "console"),
     ("collector", "logging.toml:production", "logging.toml:production"),
     ("collector_folder", "/var/lib/shop", "/var/lib/shop"),
+    ("collector_heartbeat_timeout", "90", 90.0),
+    ("tickets", "sqlite:///tickets.sqlite", "sqlite:///tickets.sqlite"),
+    ("tickets_level", "critical", "CRITICAL"),
     ("log_actions", "no", False),
     ("xheaders", "off", False),
     ("continue_tasks", "no", False),
@@ -72,6 +75,7 @@ WRONG = [
     ("max_requests", "-5"),
     ("max_header_count", "0"),
     ("max_body_size", "1 MiB"),
+    ("tickets_level", "loud"),
     ("xheaders", "maybe"),
 ]
 

@@ -4,6 +4,8 @@ import itertools
 import logging
 import os
 import queue
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 import zmq
 
 from sprockets.logbook import INFO, FileHandler, Flags, Handler, Logger, LogRecord
+from sprockets.logbook._collecting._beats import Watch, Watchdog
 from sprockets.logbook.collecting import (
     Collector,
     Source,
@@ -179,7 +182,7 @@ def test_the_end_waits_no_longer_than_it_may():
     handler = Counting(1)
     collector = Collector([Endless()], handler, drain_timeout=0.3)
     outcome = []
-    thread = threading.Thread(target=lambda: outcome.append(collector.run()))
+    thread = threading.Thread(target=lambda: outcome.append(collector.run()), daemon=True)
     thread.start()
     assert handler.done.wait(10)
 
@@ -540,16 +543,254 @@ def test_a_forked_child_inherits_no_running_collector():
                     status = 0
             finally:
                 os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert status_of(pid) == 0
         put(channel, "still there")
     assert handler.messages == ["one", "still there"]
 
 
+def status_of(pid):
+    """Return the exit status of a child, which is killed if it takes too long."""
+    statuses = []
+
+    def has_ended():
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            statuses.append(os.waitstatus_to_exitcode(status))
+        return found
+
+    try:
+        wait_until(has_ended)
+    finally:
+        if not statuses:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return statuses[0]
+
+
 def wait_until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
         threading.Event().wait(0.005)
+
+
+# -- its heart
+
+
+class Heart:
+    """Keeps the moments of the beats."""
+
+    interval = 0.01
+
+    def __init__(self):
+        self.beats = []
+
+    def beat(self, moment):
+        self.beats.append(moment)
+
+
+class Blocking(Counting):
+    """Does not come back from one record until it is told to."""
+
+    def __init__(self, wanted):
+        super().__init__(wanted)
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def emit(self, record):
+        if record.message == "stuck":
+            self.has_begun.set()
+            assert self.may_go_on.wait(60)
+        super().emit(record)
+
+
+def test_the_heart_beats_while_the_threads_come_round():
+    """With nothing to do as well as with much."""
+    channel = queue.Queue()
+    heart = Heart()
+    handler = Counting(5000)
+    with Collector([MultiProcessingSubscriber(channel), Scripted()], handler, heart=heart):
+        wait_until(lambda: len(set(heart.beats)) > 3)
+        put(channel, *map(str, range(5000)))
+        before = heart.beats[-1]
+        assert handler.done.wait(30)
+        wait_until(lambda: heart.beats[-1] > before)
+
+    assert heart.beats[-1] <= time.monotonic()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_heart_stands_still_while_a_handler_blocks(threads):
+    """Though the other threads come round, and the collector answers; then it beats again."""
+    heart = Heart()
+    handler = Blocking(1)
+    sources = [Scripted("stuck"), Scripted()]
+    with Collector(sources, handler, threads=threads, heart=heart) as collector:
+        assert handler.has_begun.wait(10)
+        blocked_at = time.monotonic()
+        rounds = len(heart.beats) + 50
+        wait_until(lambda: len(heart.beats) > rounds)
+        assert heart.beats[-1] <= blocked_at
+        assert collector.statistics()["dispatched"] == 0
+        handler.may_go_on.set()
+        assert handler.done.wait(10)
+        wait_until(lambda: heart.beats[-1] > blocked_at)
+
+
+def test_a_process_manager_does_not_hear_that_all_is_well_while_a_handler_blocks():
+    """Or it would not begin it anew."""
+    heart = Heart()
+    handler = Blocking(1)
+    alive = []
+
+    class Notifier:
+        watchdog_interval = 0.01
+
+        def ready(self, status=""):
+            pass
+
+        def stopping(self, seconds):
+            pass
+
+        def alive(self):
+            alive.append(time.monotonic())
+
+    source = Scripted()
+    with Collector([source], handler, notifier=Notifier(), heart=heart):
+        wait_until(lambda: len(alive) > 2)
+        source.script.append("stuck")
+        assert handler.has_begun.wait(10)
+        blocked_at = time.monotonic()
+        rounds = len(heart.beats) + 50
+        wait_until(lambda: len(heart.beats) > rounds)
+        # What was on the way when it began.
+        assert sum(moment > blocked_at for moment in alive) <= 1
+        handler.may_go_on.set()
+        wait_until(lambda: sum(moment > blocked_at for moment in alive) > 2)
+
+
+def test_a_handler_that_blocks_with_its_lock_held_does_not_keep_it_from_ending():
+    """Though what it has to say of that has to wait for the lock; it says that not all was had."""
+
+    class Locked(Blocking):
+        def __init__(self):
+            super().__init__(1)
+            self.own_lock = threading.Lock()
+
+        def emit(self, record):
+            with self.own_lock:
+                super().emit(record)
+
+    handler = Locked()
+    source = Scripted()
+    collector = Collector([source], handler, drain_timeout=0.05)
+    outcome = []
+
+    def run():
+        outcome.append(collector.run(on_ready=lambda: source.script.append("stuck")))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert handler.has_begun.wait(10)
+
+    collector.stop()
+    thread.join(30)
+
+    assert outcome == [False]
+    handler.may_go_on.set()
+    wait_until(lambda: "a handler takes too long; not waiting for it" in handler.told)
+
+
+def test_it_is_ending_as_soon_as_it_was_told():
+    """Not only when it has done so."""
+    handler = Blocking(1)
+    with Collector([Scripted("stuck")], handler) as collector:
+        assert handler.has_begun.wait(10)
+        assert not collector.is_ending
+        collector.stop()
+        assert collector.is_ending
+        handler.may_go_on.set()
+
+
+def test_silence_is_what_is_longer_than_the_limit():
+    """No limit is no silence."""
+    watch = Watch(10.0)
+    assert watch.find_silence(100.0, 105.0) is None
+    assert watch.find_silence(100.0, 110.0) is None
+    assert watch.find_silence(100.0, 110.5) == 10.5
+    assert watch.find_silence(111.0, 112.0) is None
+    assert Watch(0.0).find_silence(0.0, 1e9) is None
+
+
+def test_who_was_stopped_together_with_the_rest_is_patient():
+    """Nobody could beat while the machine slept."""
+    watch = Watch(10.0)
+    assert watch.find_silence(100.0, 101.0) is None
+
+    assert watch.find_silence(101.0, 1000.0) is None
+    assert watch.find_silence(101.0, 1004.0) is None
+    assert watch.find_silence(101.0, 1006.0) == 905.0
+
+
+@pytest.mark.parametrize(("limit", "interval"), [(0.0, 0.5), (0.1, 0.05), (1.0, 0.25), (60.0, 0.5)])
+def test_it_beats_often_enough_for_its_limit(limit, interval):
+    """Four times, or it would be missed for no reason."""
+    assert Watch(limit).interval == interval
+    assert Watchdog(limit, lambda silence: None).interval == interval
+
+
+def test_a_watchdog_calls_when_nobody_beats():
+    """From its own thread, as the others may be stuck; not if it is told to look no more."""
+    calls = queue.Queue()
+    watchdog = Watchdog(0.05, calls.put)
+    watchdog.start()
+    assert calls.get(timeout=30) > 0.05
+    watchdog.stop()
+
+    now = 100.0
+    found = []
+    watchdog = Watchdog(1.0, found.append, clock=lambda: now)
+    now = 100.5
+    watchdog.look()
+    watchdog.beat(now)
+    now = 101.4
+    watchdog.look()
+    assert found == []
+    now = 101.6
+    watchdog.look()
+    assert found == [pytest.approx(1.1)]
+
+
+def test_where_everybody_is_is_told_without_waiting_for_a_reader():
+    """It may be the reader of standard error that all wait for."""
+    script = (
+        "import os, sys\n"
+        "from sprockets.logbook._collecting import _beats\n"
+        "reading, writing = os.pipe()\n"
+        "os.set_blocking(writing, False)\n"
+        "full = 0\n"
+        "try:\n"
+        "    while True: full += os.write(writing, b' ' * 4096)\n"
+        "except BlockingIOError:\n"
+        "    os.set_blocking(writing, True)\n"
+        "os.dup2(writing, 2)\n"
+        "def here(): _beats.tell_stacks('stuck')\n"
+        "here()\n"
+        "print('told')\n"
+        "os.read(reading, full)\n"
+        "here()\n"
+        "while b'in here' not in os.read(reading, 65536): pass\n"
+        "print('and read')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+        text=True,
+    )
+
+    assert done.stdout.split("\n")[:2] == ["told", "and read"]
 
 
 # -- sources by URL

@@ -30,19 +30,22 @@ class Crew:
         count = min(count or len(intakes), len(intakes))
         self._shares = [intakes[number::count] for number in range(count)]
         self._threads: list[threading.Thread] = []
+        # When each came round last.  A float in a list: no thread sees half of it.
+        self._beats = [monotonic() for _ in self._shares]
         self._deadline: float | None = None
         self.is_drained: bool = True
         """Whether all that was under way has come in time."""
 
     def start(self) -> None:
         """Start the threads."""
-        self._threads = [self._start_thread(share) for share in self._shares]
+        self._threads = [self._start_thread(number) for number in range(len(self._shares))]
 
-    def _start_thread(self, share: Sequence[Intake]) -> threading.Thread:
+    def _start_thread(self, number: int) -> threading.Thread:
+        self._beats[number] = monotonic()
         # An empty context: what the starter has bound is not to be seen there.
         context = contextvars.Context()
         thread = threading.Thread(
-            target=context.run, args=(self._collect, share), name="collector", daemon=True
+            target=context.run, args=(self._collect, number), name="collector", daemon=True
         )
         thread.start()
         return thread
@@ -51,7 +54,7 @@ class Crew:
         """Start threads again that have died, whatever of."""
         for number, (thread, share) in enumerate(zip(self._threads, self._shares, strict=True)):
             if not thread.is_alive() and not all(each.is_over for each in share):
-                self._threads[number] = self._start_thread(share)
+                self._threads[number] = self._start_thread(number)
 
     def end(self, deadline: float) -> None:
         """Have the threads end as soon as nothing more comes.
@@ -60,6 +63,19 @@ class Crew:
             deadline: When to end in any case, by the monotonic clock; may be put forward.
         """
         self._deadline = deadline
+
+    @property
+    def beat_at(self) -> float:
+        """A moment, by the monotonic clock, since which every thread has come round.
+
+        Each does so after every record, and some times a second while there is none.
+        """
+        beats = [
+            beat
+            for thread, beat in zip(self._threads, self._beats, strict=False)
+            if thread.is_alive()
+        ]
+        return min(beats, default=monotonic())
 
     @property
     def is_working(self) -> bool:
@@ -73,11 +89,13 @@ class Crew:
 
     # -- in the threads
 
-    def _collect(self, share: Sequence[Intake]) -> None:
+    def _collect(self, number: int) -> None:
+        share = self._shares[number]
         was_busy = True
         busy_at = monotonic()
         while True:
             deadline, now = self._deadline, monotonic()
+            self._beats[number] = now
             is_ending = deadline is not None
             intakes = [each for each in share if self._is_of_use(each, now, is_ending)]
             if not intakes:
@@ -95,7 +113,7 @@ class Crew:
             for intake in intakes:
                 if intake.retry_at > monotonic():
                     threading.Event().wait(wait)
-                elif self._take(intake, wait):
+                elif self._take(number, intake, wait):
                     was_busy = True
 
     @staticmethod
@@ -104,11 +122,12 @@ class Crew:
             return False
         return not (is_ending and (intake.source.is_kept or now < intake.retry_at))
 
-    def _take(self, intake: Intake, wait: float) -> bool:
+    def _take(self, number: int, intake: Intake, wait: float) -> bool:
         """Deal with some records of one source; return whether there were any."""
         count = 0
         while count < _AT_ONCE and intake.turn(wait if count == 0 else 0.0):
             count += 1
-            if self._deadline is not None and monotonic() >= self._deadline:
+            now = self._beats[number] = monotonic()
+            if self._deadline is not None and now >= self._deadline:
                 break
         return count > 0

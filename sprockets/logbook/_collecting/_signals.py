@@ -60,6 +60,10 @@ class Mailbox:
         # Nothing more: it may have interrupted whoever holds a lock.
         self._noted.append(signum)
 
+    def has_any(self, *signals: int) -> bool:
+        """Whether one of *signals* has come that :meth:`wait` has not returned."""
+        return not set(signals).isdisjoint(self._noted.copy())
+
     def wake(self) -> None:
         """Have :meth:`wait` return; from any thread, and in a signal handler."""
         with contextlib.suppress(OSError, ValueError):

@@ -25,7 +25,7 @@ class Naive:
             self.file.flush()
 
 
-def wait_for(pid, seconds=3.0):
+def wait_for(pid, seconds=30.0):
     """Return whether the child ended in time; kill it if not."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -68,7 +68,7 @@ def main():
         if not pid:
             log_message("child", number=number)
             os._exit(0)
-        if not wait_for(pid):
+        if not wait_for(pid, 3.0 if writer == "naive" else 30.0):
             hung += 1
             if writer == "naive":
                 break

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import textwrap
 import threading
@@ -21,6 +22,7 @@ from sprockets.http._collector_channel import (
     SpoolSubscriber,
     stop_frame,
 )
+from sprockets.http._collector_folder import CollectorError, clear_folder, make_folder
 from sprockets.http._logging import UNSET
 from sprockets.logbook import INFO, LogRecord
 from sprockets.logbook.delivery import Spool
@@ -29,7 +31,7 @@ from sprockets.logbook.queues._wire import encode_record
 from tests.http.serving.driver import Service, get, no_process_left, processes, wait_until
 
 SERVICE = """
-    import json, os, sys
+    import json, os, sys, threading
     from tornado import web
     from sprockets.http import app, run
     from sprockets.logbook import FileHandler, Logger
@@ -47,13 +49,14 @@ SERVICE = """
         return app.Application([("/", Sell)], **settings)
 
     def make_handler():
+        if "BLOCK" in os.environ:
+            threading.Event().wait()
         return FileHandler(os.environ["LOG_PATH"], level="INFO")
 
     arguments = {}
     if "HOW" in os.environ:
-        arguments["collector"] = {"function": make_handler, "handler": make_handler()}[
-            os.environ["HOW"]
-        ]
+        is_function = os.environ["HOW"] == "function"
+        arguments["collector"] = make_handler if is_function else make_handler()
     run(make_app, json.loads(sys.argv[1]), **arguments)
 """
 SETUP = """
@@ -92,7 +95,7 @@ class Collected(Service):
         return "".join(path.read_text("utf-8") for path in found)
 
     def wait_text(self, text, count=1):
-        wait_until(lambda: self.text().count(text) >= count, 20, f"{text!r} in the log")
+        wait_until(lambda: self.text().count(text) >= count, 60, f"{text!r} in the log")
 
     def collector(self):
         """Return the process that writes: the one that says so, or the last that was started."""
@@ -178,7 +181,9 @@ def test_a_killed_collector_and_three_reloads_under_load_lose_nothing(start, tmp
             if service.sell(50, number).status == 200:
                 asked.append(number)
 
-    threads = [threading.Thread(target=load, args=(each * 1_000_000,)) for each in range(3)]
+    threads = [
+        threading.Thread(target=load, args=(each * 1_000_000,), daemon=True) for each in range(3)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -191,7 +196,7 @@ def test_a_killed_collector_and_three_reloads_under_load_lose_nothing(start, tmp
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(60)
 
     assert service.stop() == 0, service.text()[-3000:] + service.output()[-3000:]
 
@@ -323,6 +328,212 @@ def test_a_collector_that_cannot_be_started_is_the_end(start, tmp_path):
     assert leftovers(service) == []
 
 
+def test_a_collector_whose_start_hangs_is_the_end_too(start):
+    """With the line that it hangs in."""
+    service = start({"start_timeout": 1}, env={"HOW": "function", "BLOCK": "1"}, ready_path=None)
+
+    assert service.wait(20) == 70
+
+    assert "the collector cannot be started: it did not start within 1 s" in service.output()
+    assert "in make_handler" in service.output()
+    assert leftovers(service) == []
+
+
+# -- one that hangs
+
+HANGING = """
+import os, pathlib, threading
+from sprockets.logbook import FileHandler
+
+folder = pathlib.Path(__file__).parent
+
+class Hanging(FileHandler):
+    def emit(self, record):
+        if record.channel == "shop":
+            try:
+                (folder / "block").unlink()
+            except FileNotFoundError:
+                pass
+            else:
+                with self.lock:
+                    (folder / "hangs").touch()
+                    threading.Event().wait()
+            with open(folder / "ids", "a") as file:
+                file.write(f"{record.message} {record.record_id}\\n")
+        super().emit(record)
+"""
+
+
+@pytest.fixture(name="hanging")
+def _hanging(start, tmp_path):
+    """Start a service; its collector blocks for ever in a handler once a file says so."""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    (tmp_path / "logging.toml").write_text(
+        SETUP.format(kind="hanging.Hanging", path=tmp_path / "all.log", more="")
+    )
+
+    def start_hanging(**settings):
+        service = start(
+            {"collector": "logging.toml:production", **settings},
+            env={"PYTHONPATH": str(tmp_path)},
+        )
+        service.wait_text("with 2 workers")
+        assert service.sell(100).status == 200
+        service.wait_text("sold 99")
+        return service
+
+    return start_hanging
+
+
+def ids_of(folder):
+    """Return the names under which each of the messages came."""
+    found = {}
+    for line in (folder / "ids").read_text().splitlines():
+        message, _, record_id = line.rpartition(" ")
+        found.setdefault(message, set()).add(record_id)
+    return found
+
+
+def test_a_handler_that_blocks_for_ever_costs_the_collector_and_no_record(hanging, tmp_path):
+    """The line it hangs in is in the log; what it had not written, the next one writes."""
+    service = hanging(collector_heartbeat_timeout=2)
+    stuck = service.collector()
+    (tmp_path / "block").touch()
+
+    assert service.sell(1000, 100).status == 200
+    wait_until((tmp_path / "hangs").exists)
+    assert service.sell(1000, 1100).status == 200
+    service.wait_text("sold 2099")
+
+    assert service.stop() == 0
+    assert set(service.sold()) == set(range(2100))
+    assert all(len(names) == 1 for names in ids_of(tmp_path).values())
+    text = service.text()
+    assert re.search(rf"the collector {stuck} has been blocked for \d\.\d s; killing it", text)
+    assert f"the collector {stuck} ended with signal 6; starting another" in text
+    assert 'hanging.py", line' in text
+    assert "in emit" in text
+    assert leftovers(service) == []
+
+
+def test_a_stopped_collector_is_replaced_and_loses_nothing(hanging, tmp_path):
+    """One that does nothing at all any more, as far as the parent can see."""
+    service = hanging(collector_heartbeat_timeout=2)
+    stopped = service.collector()
+
+    os.kill(stopped, signal.SIGSTOP)
+    assert service.sell(2000, 100).status == 200
+    service.wait_text("started another collector")
+    service.wait_text("sold 2099")
+
+    assert service.stop() == 0
+    assert set(service.sold()) == set(range(2100))
+    assert all(len(names) == 1 for names in ids_of(tmp_path).values())
+    assert f"the collector {stopped} has been blocked for" in service.text()
+    assert service.collector() is None
+
+
+def test_a_stuck_collector_without_its_parent_ends_itself(hanging, tmp_path):
+    """Nobody else would see to it; what it has not written stays in the folder."""
+    service = hanging(collector_heartbeat_timeout=2)
+    (tmp_path / "block").touch()
+    assert service.sell(10, 100).status == 200
+    wait_until((tmp_path / "hangs").exists)
+
+    service.signal(signal.SIGKILL)
+
+    service.wait_gone(30)
+    assert "without its parent; ending it" in service.output()
+    assert "in emit" in service.output()
+
+
+WATCHING = """
+import os, pathlib, signal, sys, threading, time
+from sprockets.http._collector_process import CollectorProcess
+from sprockets.logbook import Handler, INFO, LogRecord
+
+folder, how, limit = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+
+class Stuck(Handler):
+    def emit(self, record):
+        if record.message == "stuck" and not (folder / "hangs").exists():
+            (folder / "hangs").touch()
+            threading.Event().wait()
+        with open(folder / "said", "a") as file:
+            file.write(f"{record.message}\\n")
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+process = CollectorProcess(Stuck(), heartbeat_timeout=limit)
+process.handler.push_application()
+process.start()
+first = process.pid
+if how == "blocked":
+    record = LogRecord("shop", INFO, "stuck")
+    record.heavy_init()
+    process.handler.emit(record)
+    wait_until((folder / "hangs").exists)
+elif how == "stopped":
+    os.kill(first, signal.SIGSTOP)
+# What it wrote down before is as old as it is.
+now = begun = time.monotonic()
+for _ in range(70):
+    now = now + 2 if how != "healthy" else time.monotonic()
+    process.tick(now, lambda: None)
+    if process.hung:
+        break
+seen = now - begun
+def has_said():
+    process.tick(now, lambda: None)
+    return process.pid != first and "at its end" in (folder / "said").read_text()
+if process.hung:
+    wait_until(has_said)
+print(process.hung, process.pid == first, round(seen))
+if process.pid is not None:
+    os.kill(process.pid, signal.SIGKILL)
+process.end(time.monotonic() + 5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "limit", "hung"),
+    [
+        ("blocked", 60, 1),
+        ("stopped", 60, 1),
+        ("healthy", 60, 0),
+        # The controls: without the beat nothing tells it from one that is well.
+        ("blocked", 0, 0),
+        ("stopped", 0, 0),
+    ],
+)
+def test_a_hang_is_seen_by_the_missing_beat_and_by_nothing_else(tmp_path, how, limit, hung):
+    """The parent's clock goes two minutes on: the process lives all the while."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WATCHING, str(tmp_path), how, str(limit)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found, is_first, seen = done.stdout.split()
+    assert int(found) == hung
+    assert (is_first == "False") == bool(hung)
+    if hung:
+        assert 30 <= int(seen) <= 62
+        said = (tmp_path / "said").read_text()
+        assert "has been blocked for 6" in said
+        assert "ended with signal 6; starting another" in said
+        assert ("in emit" in said) == (how == "blocked")
+        assert "_collector_child.py" in said
+
+
 # -- the parts
 
 
@@ -431,15 +642,16 @@ def test_a_parent_whose_collector_does_not_read_does_not_wait(pipe):
 
     subscriber = ParentSubscriber(theirs, pipe[0])
     messages = []
-    while len(messages) < 200:
+
+    def go_on():
         record = subscriber.recv(0.01)
         if record is not None:
             messages.append(record.message)
             subscriber.acknowledge(record)
         handler.pump()
-    while handler.waiting:
-        handler.pump()
-        subscriber.recv(0)
+        return not handler.waiting
+
+    wait_until(go_on, 60, "the last of them", 0)
     ours.close()
     theirs.close()
 
@@ -472,6 +684,7 @@ def test_what_is_no_record_is_paid_for_as_well(pipe, capsys):
         ours.send(b"\0\0\0\x02{}")
         assert subscriber.recv(0.01) is None
         assert subscriber.recv(0) is None
+        ours.settimeout(30)
         assert ours.recv(10) == b"."
     assert subscriber.statistics()["malformed"] == 1
     capsys.readouterr()
@@ -498,3 +711,31 @@ def test_what_a_dead_worker_left_is_received_once(tmp_path, capsys):
     assert subscriber.statistics()["malformed"] == 1
     assert not list(Path(tmp_path).glob("*.spool"))
     capsys.readouterr()
+
+
+def test_a_folder_that_is_of_no_use_is_said_to_be_so(tmp_path):
+    """Where it cannot be made, and where no socket fits into it."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CollectorError, match=r"no folder for the collector: .*file"):
+        make_folder(str(tmp_path / "file" / "folder"))
+    with pytest.raises(CollectorError, match="is too long for the path of a unix socket"):
+        make_folder(str(tmp_path / ("x" * 100)))
+
+
+def test_what_is_left_in_a_folder_keeps_it_there(tmp_path):
+    """And only that; one that was asked for stays in any case."""
+    with TestHandler() as handler:
+        for name, is_temporary, text in [
+            ("empty", True, b""),
+            ("left", True, b"a record"),
+            ("asked-for", False, b""),
+        ]:
+            (tmp_path / name / "spool").mkdir(parents=True)
+            (tmp_path / name / "spool" / "1.spool").write_bytes(text)
+            is_clear = clear_folder(tmp_path / name, is_temporary=is_temporary)
+            assert is_clear == (not text)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"left", "asked-for"}
+    (record,) = handler.records
+    assert f"SPROCKETS_COLLECTOR_FOLDER={tmp_path / 'left'} collects them" in record.message
