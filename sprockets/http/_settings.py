@@ -170,7 +170,7 @@ class Options:
     tickets: str | None = _option(
         None, _text, "count errors in this store, as sqlite:///tickets.sqlite"
     )
-    tickets_level: str = _option("error", _level, "least level that is counted")
+    tickets_level: str = _option("ERROR", _level, "least level that is counted")
     log_actions: bool = _option(
         True, _flag, "write the messages of actions where the records go; no: only to destinations"
     )

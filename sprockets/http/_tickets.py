@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sprockets.http._request_context import current_request
 from sprockets.http._settings import Options
 from sprockets.http.mixins import ErrorLogger
 from sprockets.logbook import Handler, LogRecord
+
+if TYPE_CHECKING:
+    from sprockets.logbook.ticketing import BackendBase
 
 _MONGODB: Final = ("mongodb://", "mongodb+srv://")
 
@@ -34,24 +37,27 @@ def tickets_of(
     if url is None:
         return None
     # Imported here: this brings a library that few need, and says so if it is not there.
-    from sprockets.logbook import ticketing
+    from sprockets.logbook.ticketing import MongoDBBackend, SQLAlchemyBackend
+    from sprockets.logbook.ticketing._deferred import DeferredBackend
+    from sprockets.logbook.ticketing._handlers import TicketingHandler
+    from sprockets.logbook.ticketing._leading import LeadingRecordsHandler
 
-    kind: Any = ticketing.SQLAlchemyBackend
+    kind: type[BackendBase] = SQLAlchemyBackend
     if url.startswith(_MONGODB):
-        kind = ticketing.MongoDBBackend
+        kind = MongoDBBackend
 
     def make() -> Handler:
-        handler = ticketing.TicketingHandler(
+        handler = TicketingHandler(
             url,
             str(settings.get("service") or environ.get("SERVICE") or "generic"),
             options.tickets_level,
-            backend=lambda **given: ticketing.DeferredBackend(kind, **given),  # type: ignore[arg-type]  # makes one
+            backend=lambda **given: DeferredBackend(kind, **given),  # type: ignore[arg-type]  # makes one
             filter=tells_something_new,
             grouping="fingerprint",
             release=_text(settings.get("version")),
             environment=_text(settings.get("environment") or environ.get("ENVIRONMENT")),
         )
-        return ticketing.LeadingRecordsHandler(handler, bubble=True)
+        return LeadingRecordsHandler(handler, bubble=True)
 
     return make
 
