@@ -1,5 +1,7 @@
 """A service that takes orders: a JSON API, a database, a background task, a bank that is down.
 
+What fails is counted, and shown at ``/tickets``.
+
 Run it with ``make demo`` or ``python -P examples/orders.py``; it says what to try.  Ctrl-C ends it.
 """
 
@@ -20,6 +22,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.ioloop import IOLoop
 
 import sprockets.http
+from sprockets import tickets
 from sprockets.http import health
 from sprockets.http.app import Application
 from sprockets.http.logs import ConsoleFormatter
@@ -272,7 +275,7 @@ async def stop_shipping(application: web.Application) -> None:
 # -- the service
 
 
-def make_app(*, database: str, **settings: Any) -> Application:
+def make_app(*, database: str, store: str, **settings: Any) -> Application:
     """Make the application; this is called in each worker process."""
     routes = [
         (r"/orders", Orders),
@@ -280,6 +283,7 @@ def make_app(*, database: str, **settings: Any) -> Application:
         (r"/orders/(\d{1,9})/payment", Payment),
         (r"/report", Report),
         *health.handlers(),
+        *tickets.handlers("/tickets", store=store),
     ]
     application = Application(routes, store=Store(database), **settings)
     content.install(application, "application/json", "utf-8")
@@ -295,6 +299,8 @@ Orders are taken at {url}/orders; Ctrl-C ends it.  Try, in another terminal:
 curl -sw '\\n' {url}/orders -H 'Content-Type: application/json' -d '{{"item":"tea","quantity":2}}'
 curl -sw '\\n' {url}/orders/7 -H 'Accept: application/problem+json'
 curl -isw '\\n' {url}/orders/1/payment
+
+What failed is at {url}/tickets, and what a request did at {url}/tickets/requests/ID.
 """
 
 
@@ -305,6 +311,7 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--database", metavar="PATH", help="keep the orders in this file")
+    parser.add_argument("--tickets", metavar="PATH", help="count what fails in this file")
     parser.add_argument("--bank", default="http://127.0.0.1:9", help="whom to ask for payments")
     parser.add_argument(
         "--log-format",
@@ -318,6 +325,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="orders-") as folder:
         database = arguments.database or str(Path(folder) / "orders.sqlite")
         Store(database).create()
+        store = f"sqlite:///{arguments.tickets or Path(folder, 'tickets.sqlite')}"
         url = f"http://{arguments.address}:{arguments.port}"
         print(INTRODUCTION.format(url=url), flush=True)
         settings = {
@@ -325,8 +333,11 @@ def main() -> None:
             "port": arguments.port,
             "number_of_procs": arguments.workers,
             "log_format": arguments.log_format,
+            "tickets": store,
+            "tickets_leading_level": "debug",
             # All others are keyword arguments of make_app.
             "database": database,
+            "store": store,
             "bank": arguments.bank,
             "service": "orders",
             "version": "1.0",

@@ -47,7 +47,7 @@ from sprockets.http._request_action import (
     parse_task_id,
 )
 from sprockets.http._scoreboard import Row, Scoreboard
-from sprockets.logbook import Fields
+from sprockets.logbook import Fields, Handler
 from sprockets.logbook.concurrency import ContextThreadPoolExecutor, carry_context
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ _enter_action: Final = CURRENT.set
 _exception_at_hand: Final = sys.exception
 # What a handler lets out is caught here, so its traceback begins here.
 _OUTERMOST: Final = web.RequestHandler._execute.__code__
+
+_on_top: Handler | None = None
 
 _current: ContextVar[Exchange | None] = ContextVar("sprockets.http.request", default=None)
 
@@ -319,6 +321,8 @@ class Exchange(httputil.HTTPConnection):
             if bound is not None:
                 for each in bound if isinstance(bound, (list, tuple)) else (bound,):
                     each.push_context()
+                if _on_top is not None:
+                    _on_top.push_context()
 
     def begin(self) -> None:
         """Count the request, and make its context."""
@@ -666,6 +670,15 @@ class Intake(httputil.HTTPMessageDelegate):
 
 _LINGER: Final = 2.0  # seconds for which a refused body may go on arriving
 _PASSES_BY: Final = 64 << 20  # bytes of a refused body that may
+
+
+def put_on_top(handler: Handler | None) -> None:
+    """Have *handler* see the records of requests before whatever handler classes bind for theirs.
+
+    It is bound to the application besides, for all others, and so may see a record twice.
+    """
+    global _on_top
+    _on_top = handler
 
 
 def current_request() -> Exchange | None:

@@ -171,6 +171,9 @@ class Options:
         None, _text, "count errors in this store, as sqlite:///tickets.sqlite"
     )
     tickets_level: str = _option("ERROR", _level, "least level that is counted")
+    tickets_leading_level: str = _option(
+        "INFO", _level, "least level of what is kept of a request, to go with what is counted"
+    )
     log_actions: bool = _option(
         True, _flag, "write the messages of actions where the records go; no: only to destinations"
     )

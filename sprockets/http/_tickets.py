@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sprockets.http._request_context import current_request
+from sprockets.http._request_context import current_request, put_on_top
 from sprockets.http._settings import Options
 from sprockets.http.mixins import ErrorLogger
 from sprockets.logbook import Handler, LogRecord
@@ -42,6 +42,13 @@ def tickets_of(
     from sprockets.logbook.ticketing._handlers import TicketingHandler
     from sprockets.logbook.ticketing._leading import LeadingRecordsHandler
 
+    class _Counting(LeadingRecordsHandler, finaliser=False):
+        """Sees the records of requests first, and no longer than it is bound."""
+
+        def close(self) -> None:
+            put_on_top(None)
+            super().close()
+
     kind: type[BackendBase] = SQLAlchemyBackend
     if url.startswith(_MONGODB):
         kind = MongoDBBackend
@@ -57,7 +64,9 @@ def tickets_of(
             release=_text(settings.get("version")),
             environment=_text(settings.get("environment") or environ.get("ENVIRONMENT")),
         )
-        return LeadingRecordsHandler(handler, bubble=True)
+        counting = _Counting(handler, options.tickets_leading_level, bubble=True)
+        put_on_top(counting)
+        return counting
 
     return make
 

@@ -169,6 +169,25 @@ def test_the_lines_it_prints_are_answered_as_the_readme_shows(start, curl):
 # -- the service
 
 
+def test_a_failed_request_leads_to_its_page(start):
+    """The id in the document is that of a page with the ticket and with what led to it."""
+    service = start()
+    body = b'{"item": "tea", "quantity": 1}'
+    assert request(service.address, "/orders", JSON, method="POST", body=body).status == 201
+    ids = [get(service.address, "/orders/1/payment").json()["request_id"] for _ in range(3)]
+
+    def page() -> str:
+        return get(service.address, f"/tickets/requests/{ids[-1]}").body.decode()
+
+    wait_until(lambda: "The bank does not answer" in page())
+    assert "asking http://127.0.0.1:9/payments/1" in page()
+    assert "ConnectionRefusedError" in page()
+    (ticket,) = get(service.address, "/tickets/api/v1/tickets").json()["tickets"]
+    assert ticket["occurrence_count"] == 3
+    assert f"/tickets/tickets/{ticket['id']}" in page()
+    assert (ticket["app_id"], ticket["first_release"]) == ("orders", "1.0")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_ends_it_well(start, number):
     """Exit status 0, no process left, the report in flight answered, the background task ended."""

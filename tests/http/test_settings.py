@@ -48,6 +48,7 @@ VALUES = [
     ("collector_heartbeat_timeout", "90", 90.0),
     ("tickets", "sqlite:///tickets.sqlite", "sqlite:///tickets.sqlite"),
     ("tickets_level", "critical", "CRITICAL"),
+    ("tickets_leading_level", "Debug", "DEBUG"),
     ("log_actions", "no", False),
     ("xheaders", "off", False),
     ("continue_tasks", "no", False),
