@@ -14,9 +14,13 @@ from sprockets.logbook.handlers import Handler
 
 T = TypeVar("T")
 
-_ROOMS: Final = ("sprockets.logbook.handlers", "sprockets.logbook.queues")
+_ROOMS: Final = (
+    "sprockets.logbook.handlers",
+    "sprockets.logbook.queues",
+    "sprockets.logbook.ticketing",
+)
 """Public modules whose handlers have short names: those in ``__all__`` that end in ``Handler``."""
-_BASES: Final = frozenset(("Handler", "RemoteHandler", "WrapperHandler"))
+_BASES: Final = frozenset(("Handler", "RemoteHandler", "TicketingBaseHandler", "WrapperHandler"))
 _PROCESSORS: Final = {
     "fields": "sprockets.logbook.base.Fields",
     "actions": "sprockets.eliot.logbook.ActionProcessor",
