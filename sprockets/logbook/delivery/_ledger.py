@@ -6,7 +6,10 @@ called under its lock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from itertools import islice, repeat, starmap
+from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from sprockets.logbook.delivery._retry import PartlyDelivered, PermanentError, Retry, Verdict
@@ -15,6 +18,7 @@ from sprockets.logbook.delivery._state import State
 
 Policy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "spill"]
 
+_SIZE_OF: Final = itemgetter(1)
 _POLICIES: Final = ("block", "drop_oldest", "drop_newest", "spill")
 
 
@@ -194,10 +198,11 @@ class Ledger:
             if now - state.collecting_since < self.batch_wait:
                 return self.batch_wait - (now - state.collecting_since)
         state.collecting_since = None
-        for _ in range(min(limit, len(state.queue))):
-            entry = state.queue.popleft()
-            state.batch.append(entry)
-            state.bytes -= entry[1]
+        # Without a loop of our own: whoever logs meanwhile waits.
+        entries = list(islice(state.queue, limit))
+        state.batch += entries
+        state.bytes -= sum(map(_SIZE_OF, entries))
+        deque(starmap(state.queue.popleft, repeat((), len(entries))), maxlen=0)
         return 0.0
 
     def _take_spooled(self, state: State, items: list[Any]) -> None:

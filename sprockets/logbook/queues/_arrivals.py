@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 _MAX_INTERVALS: Final = 1_000
 _MAX_DIGITS: Final = 19
@@ -56,6 +56,33 @@ class Arrivals:
                 is_new = self._add_other(record_id)
             self._duplicates += not is_new
         return is_new
+
+    def admit_run(self, record_ids: list[Any]) -> bool:
+        """Return whether all *record_ids* are new, if that is seen at a glance.
+
+        That is so if they are numbered without a gap, and behind all others of their sender; else
+        none of them is admitted.
+        """
+        if not record_ids or type(record_ids[0]) is not str:
+            return False
+        name, _, digits = record_ids[0].rpartition("-")
+        if not (name and digits.isdecimal() and digits.isascii() and len(digits) < _MAX_DIGITS):
+            return False
+        first = int(digits)
+        beyond = first + len(record_ids)
+        if record_ids != [f"{name}-{number}" for number in range(first, beyond)]:
+            return False
+        with self._lock:
+            numbers = self._numbers.get(name)
+            if numbers is None:
+                self._add(name, first)
+                numbers = self._numbers[name]
+            elif numbers.ends[-1] == first - 1:
+                self._add(name, first)
+            else:
+                return False
+            numbers.extend(beyond - 1)
+            return True
 
     def _add(self, name: str, number: int) -> bool:
         numbers = self._numbers.get(name)
@@ -132,6 +159,11 @@ class Intervals:
             if len(starts) > _MAX_INTERVALS:
                 del starts[0], ends[0]
         return True
+
+    def extend(self, last: int) -> None:
+        """Add all numbers behind the highest up to *last*."""
+        self._count += last - self.ends[-1]
+        self.ends[-1] = last
 
     def gaps(self) -> int:
         """Return how many numbers are missing between the lowest and the highest."""

@@ -13,7 +13,8 @@ from sprockets.logbook.delivery import PartlyDelivered, PermanentError, Retry, S
 from sprockets.logbook.delivery._ledger import Policy
 from sprockets.logbook.handlers._base import Filter
 from sprockets.logbook.handlers._remote import RemoteHandler
-from sprockets.logbook.queues._wire import MAX_BYTES, RecordIds, encode_record
+from sprockets.logbook.queues._ordinary import encode_whole
+from sprockets.logbook.queues._wire import MAX_BYTES, RecordIds
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -57,6 +58,8 @@ class BrokerHandler(RemoteHandler):
         spool: Where to keep what cannot be delivered; closed with the handler.
         **options: The rest of `RemoteHandler`'s.
     """
+
+    pulls_information = False
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class BrokerHandler(RemoteHandler):
             TypeError: The message cannot be formatted.
         """
         if type(self).export_record is BrokerHandler.export_record:
-            data = encode_record(record, self._ids.next())
+            data = encode_whole(record, self._ids.next())
         else:
             facts = self.export_record(record)
             facts["record_id"] = facts.pop("record_id", None) or self._ids.next()

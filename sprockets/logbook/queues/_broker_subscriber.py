@@ -14,8 +14,8 @@ from time import monotonic
 from typing import Any, Final
 
 from sprockets.logbook import _caller, _fork
-from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook.delivery import Retry
+from sprockets.logbook.queues._batches import decode
 from sprockets.logbook.queues._broker_messages import (
     DeliveriesExceededError,
     Held,
@@ -28,9 +28,10 @@ from sprockets.logbook.queues._subscriber import (
     SubscriberBase,
     Timeout,
     checked_timeout,
+    dispatch,
     report_here,
 )
-from sprockets.logbook.queues._wire import MalformedRecordError, decode_record
+from sprockets.logbook.queues._wire import MalformedRecordError
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -186,7 +187,7 @@ class BrokerSubscriber(SubscriberBase):
         """Return the record in *message*; None if it came before, or too often."""
         source = self._source
         try:
-            record = decode_record(message.body)
+            record = decode(message.body)
         except MalformedRecordError as error:
             self._count_malformed(message.body, error)
             source.discard(message, error)
@@ -232,7 +233,7 @@ class BrokerSubscriber(SubscriberBase):
         if record is None:
             return False
         try:
-            dispatch_record(record)
+            dispatch(record)
         except Exception as error:
             self._fail(record, error)
             raise

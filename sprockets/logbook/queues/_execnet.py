@@ -8,8 +8,10 @@ from sprockets.logbook import _caller, _fork
 from sprockets.logbook._levels import NOTSET, Level
 from sprockets.logbook._text import safe_repr
 from sprockets.logbook.handlers._base import Filter, Handler
+from sprockets.logbook.queues._batches import decode
+from sprockets.logbook.queues._ordinary import facts_of
 from sprockets.logbook.queues._subscriber import SubscriberBase, Timeout, checked_timeout
-from sprockets.logbook.queues._wire import MalformedRecordError, decode_record
+from sprockets.logbook.queues._wire import MalformedRecordError
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -49,7 +51,7 @@ class ExecnetChannelHandler(Handler):
             TypeError: The message cannot be formatted.
         """
         try:
-            self._send(record.to_dict(json_safe=True))
+            self._send(facts_of(record))
         except BaseException:
             self._dropped += 1
             raise
@@ -129,7 +131,7 @@ class ExecnetChannelSubscriber(SubscriberBase):
             self._is_ended = True
             raise
         try:
-            record = decode_record(data)
+            record = decode(data)
         except MalformedRecordError as error:
             self._count_malformed(data, error)
             raise

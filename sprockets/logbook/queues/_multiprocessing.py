@@ -9,13 +9,15 @@ from typing import Any, Protocol
 from sprockets.logbook import _caller
 from sprockets.logbook._levels import NOTSET, Level
 from sprockets.logbook.handlers._base import Filter, Handler
+from sprockets.logbook.queues._batches import decode
+from sprockets.logbook.queues._ordinary import facts_of
 from sprockets.logbook.queues._subscriber import (
     ClosedError,
     SubscriberBase,
     Timeout,
     checked_timeout,
 )
-from sprockets.logbook.queues._wire import MalformedRecordError, decode_record
+from sprockets.logbook.queues._wire import MalformedRecordError
 from sprockets.logbook.record import LogRecord
 
 _caller.register(__file__)
@@ -87,7 +89,7 @@ class MultiProcessingHandler(Handler):
             TypeError: The message cannot be formatted.
         """
         try:
-            self.queue.put_nowait(record.to_dict(json_safe=True))
+            self.queue.put_nowait(facts_of(record))
         except Full as error:
             self._dropped += 1
             raise Full(str(error) or "the queue has no room for this record") from error
@@ -151,7 +153,7 @@ class MultiProcessingSubscriber(SubscriberBase):
             self._deal_with(error)
             return None
         try:
-            record = decode_record(data)
+            record = decode(data)
         except MalformedRecordError as error:
             self._count_malformed(data, error)
             raise

@@ -102,6 +102,7 @@ class Streams:
         self.create = create
         self.timeout = timeout
         self._connect = dict(connect or {})
+        self._credentials = credentials
         if credentials is not None:
             self._connect["user_credentials"] = os.fspath(credentials)
         if tls is not False:
@@ -113,7 +114,15 @@ class Streams:
         return "$JS.API" if self.domain is None else f"$JS.{self.domain}.API"
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of ``nats.connect``."""
+        """Return the arguments of ``nats.connect``.
+
+        Raises:
+            OSError: The file of credentials cannot be read.
+        """
+        if self._credentials is not None:
+            # The client looks only if the server asks, and then takes what is wrong for a refusal.
+            with open(self._credentials, "rb"):
+                pass
         return {
             "name": "sprockets.logbook",
             "servers": list(self.servers),

@@ -73,6 +73,7 @@ class RedisHandler(RemoteHandler):
     extra_fields: dict[str, Any]
     lock: RLock
     """Held while records are pushed."""
+    pulls_information = False
 
     def __init__(
         self,
@@ -181,7 +182,7 @@ class RedisHandler(RemoteHandler):
             "message": self.format(record),
             "host": self._host_name,
             "level": record.level_name,
-            "time": None if moment is None else _clock.datetime_of(moment, local=False).isoformat(),
+            "time": None if moment is None else _clock.iso8601(moment)[:-1].removesuffix(".000000"),
         }
         fields.update(self.extra_fields)
         fields.update(record.kwargs)

@@ -17,6 +17,8 @@ from sprockets.logbook.delivery import PermanentError
 from sprockets.logbook.handlers._base import Filter
 from sprockets.logbook.handlers._remote import RemoteHandler
 from sprockets.logbook.queues._arrivals import Arrivals
+from sprockets.logbook.queues._batches import decode
+from sprockets.logbook.queues._ordinary import encode_whole
 from sprockets.logbook.queues._redis_client import RedisConnection
 from sprockets.logbook.queues._redis_group import Consumer, Entry, Start
 from sprockets.logbook.queues._subscriber import (
@@ -29,8 +31,6 @@ from sprockets.logbook.queues._subscriber import (
 from sprockets.logbook.queues._wire import (
     MalformedRecordError,
     RecordIds,
-    decode_record,
-    encode_record,
 )
 from sprockets.logbook.record import LogRecord
 
@@ -80,6 +80,8 @@ class RedisStreamHandler(RemoteHandler):
         ValueError: An argument is out of its range, or *url* is none of Redis.
     """
 
+    pulls_information = False
+
     def __init__(
         self,
         url: str = _URL,
@@ -104,7 +106,7 @@ class RedisStreamHandler(RemoteHandler):
 
     def encode(self, record: LogRecord) -> bytes:
         """Return *record* as JSON, with a name of its own unless it has one."""
-        return encode_record(record, self._ids.next())
+        return encode_whole(record, self._ids.next())
 
     def deliver(self, items: list[bytes]) -> None:
         """Add *items* to the stream, all or none."""
@@ -350,7 +352,7 @@ class RedisStreamSubscriber(SubscriberBase):
         try:
             if data is None:
                 raise MalformedRecordError("an entry without the field 'record'")
-            record = decode_record(data)
+            record = decode(data)
         except MalformedRecordError as error:
             self._bury(entry, error)
             self._count_malformed(data, error)

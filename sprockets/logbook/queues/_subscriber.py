@@ -10,9 +10,11 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias
 
 from sprockets.logbook import _caller
+from sprockets.logbook._dispatch import current_failure, report_failed
 from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook._failures import Failure, report
 from sprockets.logbook._flags import Flags
+from sprockets.logbook._routes import find_route, fresh_node
 from sprockets.logbook._text import safe_repr
 from sprockets.logbook.queues._arrivals import Arrivals
 from sprockets.logbook.queues._wire import MalformedRecordError
@@ -91,7 +93,7 @@ class SubscriberBase:
         record = self.recv(timeout)
         if record is None:
             return False
-        dispatch_record(record)
+        dispatch(record)
         self.acknowledge(record)
         return True
 
@@ -165,6 +167,22 @@ class SubscriberBase:
 
 
 _SHOWN: Final = 200
+
+
+def dispatch(record: LogRecord) -> None:
+    """Send *record* to the bound handlers, by a short way if there is just one and nothing else."""
+    node = fresh_node()
+    route = find_route(node, record.level)
+    if route is None:
+        return
+    only = route.only
+    if only is None or not node.is_bare:
+        dispatch_record(record)
+        return
+    try:
+        only.emit(record)
+    except Exception:  # noqa: BLE001 - reported
+        report_failed(only, record, current_failure())
 
 
 def checked_timeout(timeout: Timeout) -> Timeout:

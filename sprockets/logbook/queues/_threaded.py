@@ -17,6 +17,8 @@ from sprockets.logbook.record import LogRecord
 _caller.register(__file__)
 
 _UNBOUNDED: Final = sys.maxsize
+_TOGETHER: Final = 50
+"""Items taken off the queue at once, where nobody counts how many wait."""
 _FOREVER: Final = float("inf")
 
 
@@ -129,7 +131,7 @@ class TWHThreadController:
             name="ThreadedWrapperHandler",
             capacity=self._capacity,
             policy="drop_newest",
-            batch_size=1,
+            batch_size=_TOGETHER if self._capacity == _UNBOUNDED else 1,
             size_of=_nothing,
         )
 

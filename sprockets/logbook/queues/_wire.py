@@ -152,7 +152,7 @@ def _facts_of(data: object) -> dict[str, Any]:
     if isinstance(data, (bytes, bytearray, memoryview, str)):
         facts = _loads(data)
         # Hardly ever are there enough brackets, and counting them costs nothing.
-        is_deep = _count_brackets(data) > MAX_DEPTH and _is_deep(facts)
+        is_too_deep = _count_brackets(data) > MAX_DEPTH and is_deep(facts)
     elif isinstance(data, Mapping):
         try:
             facts = dict(data)
@@ -160,10 +160,10 @@ def _facts_of(data: object) -> dict[str, Any]:
             raise MalformedRecordError(f"no mapping: {safe_repr(data, _SHOWN)}") from error
         if not all(type(name) is str for name in facts):
             raise MalformedRecordError(f"names that are no text: {safe_repr(facts, _SHOWN)}")
-        is_deep = _is_deep(facts)
+        is_too_deep = is_deep(facts)
     else:
         raise MalformedRecordError(f"a record is a JSON object, not {safe_repr(data, _SHOWN)}")
-    if is_deep:
+    if is_too_deep:
         raise MalformedRecordError(
             f"nested more than {MAX_DEPTH} times: {safe_repr(facts, _SHOWN)}"
         )
@@ -178,7 +178,8 @@ def _count_brackets(data: bytes | bytearray | memoryview | str) -> int:
     return data.count(b"[") + data.count(b"{")
 
 
-def _is_deep(data: object) -> bool:
+def is_deep(data: object) -> bool:
+    """Return whether *data* has more than `MAX_DEPTH` containers within each other."""
     level: list[Any] = [data]
     for _ in range(MAX_DEPTH):
         # Each once: what was pickled may contain the same twice, and itself.

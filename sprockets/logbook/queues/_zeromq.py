@@ -16,13 +16,13 @@ from sprockets.logbook import _caller, _fork
 from sprockets.logbook._levels import NOTSET, Level
 from sprockets.logbook.handlers._base import Filter, Handler
 from sprockets.logbook.queues._arrivals import Arrivals
+from sprockets.logbook.queues._batches import decode
+from sprockets.logbook.queues._ordinary import encode_whole
 from sprockets.logbook.queues._subscriber import SubscriberBase, Timeout, checked_timeout
 from sprockets.logbook.queues._wire import (
     MAX_BYTES,
     MalformedRecordError,
     RecordIds,
-    decode_record,
-    encode_record,
 )
 from sprockets.logbook.queues._zeromq_context import abandon, close_at_exit, shared_context
 from sprockets.logbook.queues._zeromq_receiving import Receiver
@@ -115,8 +115,9 @@ class ZeroMQHandler(Handler):
 
     def _encode(self, record: LogRecord) -> bytes:
         if type(self).export_record is ZeroMQHandler.export_record:
-            record.pull_information()
-            return encode_record(record, self._ids.next())
+            if record.args or record.kwargs:
+                record.message  # noqa: B018 - raises if it cannot be formatted
+            return encode_whole(record, self._ids.next())
         facts = self.export_record(record)
         facts.setdefault("record_id", self._ids.next())
         return json.dumps(facts, separators=(",", ":")).encode("ascii")
@@ -289,7 +290,7 @@ class ZeroMQSubscriber(SubscriberBase):
                 raise MalformedRecordError(
                     f"a message of {len(frames)} frames, where a record is one: {frames[0][:100]!r}"
                 )
-            return decode_record(frames[0])
+            return decode(frames[0])
         except MalformedRecordError as error:
             self._count_malformed(b"".join(frames), error)
             raise

@@ -13,7 +13,7 @@ from sprockets.logbook.delivery import PartlyDelivered, Retry, Spool
 from sprockets.logbook.delivery._ledger import Policy
 from sprockets.logbook.handlers._base import Filter
 from sprockets.logbook.handlers._remote import RemoteHandler
-from sprockets.logbook.queues._batches import encode_line
+from sprockets.logbook.queues._ordinary import encode_line
 from sprockets.logbook.queues._wire import MAX_BYTES, RecordIds
 from sprockets.logbook.queues._zeromq_context import abandon, shared_context
 from sprockets.logbook.queues._zeromq_curve import Key, checked_key
@@ -79,7 +79,7 @@ class ReliableZeroMQHandler(RemoteHandler):
         capacity: int = 100_000,
         max_bytes: int = 64 << 20,
         policy: Policy | None = None,
-        batch_size: int = 5_000,
+        batch_size: int = 20_000,
         retry: Retry | None = None,
         spool: Spool | None = None,
         **options: Any,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from sprockets._support.optional import optional
 from sprockets.logbook import _caller
-from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook.queues._arrivals import Arrivals
 from sprockets.logbook.queues._batches import decode_lines
 from sprockets.logbook.queues._subscriber import (
     SubscriberBase,
     Timeout,
     checked_timeout,
+    dispatch,
     report_here,
 )
 from sprockets.logbook.queues._wire import MalformedRecordError
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _caller.register(__file__)
 
 _MAX_UNACKNOWLEDGED: Final = 100_000
+_LAST_WORD: Final = 0.05
+"""Seconds that an acknowledgement has to leave: ZeroMQ may forget it when the socket is closed."""
 _QUEUED_BATCHES: Final = 16
 """Batches that ZeroMQ keeps for each sender while nobody receives."""
 
@@ -97,9 +99,11 @@ class ReliableZeroMQSubscriber(SubscriberBase):
         self._zmq = zmq
         self._arrivals: Arrivals = Arrivals()
         self._records: deque[LogRecord] = deque()
+        self._interrupted: LogRecord | None = None
         self._unacknowledged: dict[str, _Batch] = {}
         self._max_unacknowledged = max_unacknowledged
         self._acks: deque[tuple[bytes, bytes]] = deque()
+        self._acknowledged_at = float("-inf")
         self._refused = 0
         self._refusal_reported_at = float("-inf")
         is_allowed = None if client_keys is None else key_check(client_keys)
@@ -173,17 +177,30 @@ class ReliableZeroMQSubscriber(SubscriberBase):
             )
             return
         batch = _Batch(frames[0], message[len(BATCH) : end])
-        followed = set()
+        records: list[LogRecord] = []
         for decoded in decode_lines(message[end + 1 :]):
             if isinstance(decoded, tuple):
                 self._count_malformed(*decoded)
-                continue
-            record_id = decoded.__dict__.get("record_id")
+            else:
+                records.append(decoded)
+        ids: list[Any] = [record.__dict__.get("record_id") for record in records]
+        if self._arrivals.admit_run(ids):
+            # Nearly always.
+            batch.left = len(ids)
+            self._unacknowledged.update(dict.fromkeys(ids, batch))
+            self._records.extend(records)
+        else:
+            self._take_one_by_one(batch, records)
+
+    def _take_one_by_one(self, batch: _Batch, records: list[LogRecord]) -> None:
+        followed = set()
+        for record in records:
+            record_id = record.__dict__.get("record_id")
             if self._arrivals.admit(record_id):
                 if type(record_id) is str:
                     batch.left += 1
                     self._unacknowledged[record_id] = batch
-                self._records.append(decoded)
+                self._records.append(record)
             else:
                 earlier = self._unacknowledged.get(str(record_id))
                 if earlier is not None and earlier is not batch:
@@ -197,7 +214,9 @@ class ReliableZeroMQSubscriber(SubscriberBase):
     def dispatch_once(self, timeout: Timeout = None) -> bool:
         """Receive one record, dispatch it, and acknowledge it; return whether there was one.
 
-        A record whose handlers fail has been dispatched.
+        A record whose handlers fail has been dispatched.  One at which an interrupt came, or the
+        wish to exit, may not have been: it is the next again, and if this process ends before, its
+        sender has it still.  If that happens to it a second time, it is dealt with.
 
         Args:
             timeout: As for :meth:`recv`.
@@ -206,9 +225,18 @@ class ReliableZeroMQSubscriber(SubscriberBase):
         if record is None:
             return False
         try:
-            dispatch_record(record)
+            dispatch(record)
         except Exception:
             self.acknowledge(record)
+            raise
+        except BaseException:
+            if self._interrupted is record:
+                # Somebody goes on in spite of it, and would never get beyond this record.
+                self.acknowledge(record)
+            else:
+                self._interrupted = record
+                self._records.appendleft(record)
+                self._received -= 1
             raise
         self.acknowledge(record)
         return True
@@ -238,6 +266,7 @@ class ReliableZeroMQSubscriber(SubscriberBase):
             sender, number = self._acks.popleft()
             try:
                 self.socket.send_multipart([sender, ACK + number], self._zmq.NOBLOCK)
+                self._acknowledged_at = monotonic()
             except self._zmq.ZMQError:
                 # It has gone, or does not read: it sends the batch again, and is told then.
                 continue
@@ -281,6 +310,12 @@ class ReliableZeroMQSubscriber(SubscriberBase):
 
         Records that were received and not dispatched are still with their senders.
         """
+        if not self._receiver.is_closed:
+            self._receiver.using(self._send_acks)
+            sleep(max(0.0, self._acknowledged_at + _LAST_WORD - monotonic()))
+        self._close()
+
+    def _close(self) -> None:
         receiver = self.__dict__.get("_receiver")
         if receiver is not None:
             receiver.using(self._send_acks)
@@ -301,8 +336,9 @@ class ReliableZeroMQSubscriber(SubscriberBase):
         self.close()
 
     def __del__(self) -> None:
+        # Anything may be interrupted by this, so it waits for nothing.
         try:
-            self.close()
+            self._close()
         except Exception:  # noqa: BLE001 - the subscriber may be half made, the interpreter half gone
             return
 

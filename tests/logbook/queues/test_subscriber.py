@@ -1,5 +1,6 @@
 """What all subscribers do with what they receive, and the thread that does it."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -8,17 +9,20 @@ import pytest
 
 from sprockets.logbook import (
     Flags,
+    Handler,
     Logger,
     NestedSetup,
     NullHandler,
     Processor,
     TestHandler,
 )
+from sprockets.logbook._dispatcher import dispatch_record
 from sprockets.logbook.queues._subscriber import (
     ClosedError,
     SubscriberBase,
     ThreadController,
     checked_timeout,
+    dispatch,
 )
 from sprockets.logbook.queues._wire import MalformedRecordError, decode_record
 
@@ -373,3 +377,58 @@ def test_a_dead_letter_box_that_fails_is_reported(capfd):
 
     assert subscriber.statistics()["malformed"] == 1
     assert "the box is full" in capfd.readouterr().err
+
+
+# -- the short way of dispatching
+
+
+class Failing(Handler):
+    """Fails, and says how often it was told so."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def emit(self, record):
+        raise ValueError(record.message)
+
+    def handle_error(self, record, exc_info):
+        self.told.append((record.message, str(exc_info[1])))
+
+
+def set_ups():
+    """Return what may be bound, and how much of that one handler hears."""
+    return {
+        "one handler": lambda seen: [seen],
+        "another below it": lambda seen: [TestHandler(), seen],
+        "a bubbling one above it": lambda seen: [seen, TestHandler(bubble=True)],
+        "a processor": lambda seen: [seen, Processor(lambda each: each.extra.update(a=1))],
+        "a level": lambda seen: [seen, TestHandler(level="ERROR")],
+        "a filter": lambda seen: [seen, TestHandler(filter=lambda *_: False)],
+        "a null handler above it": lambda seen: [seen, NullHandler()],
+        "nothing of interest": lambda seen: [NullHandler(), TestHandler(level="CRITICAL")],
+    }
+
+
+@pytest.mark.parametrize("name", set_ups())
+def test_the_short_way_ends_where_the_long_one_does(name):
+    """Whatever is bound."""
+    found = []
+    for way in (dispatch, dispatch_record):
+        seen = TestHandler()
+        with contextlib.ExitStack() as stack:
+            for each in set_ups()[name](seen):
+                stack.enter_context(each.contextbound())
+            way(record("hello"))
+        found.append([(each.message, each.extra) for each in seen.records])
+
+    assert found[0] == found[1]
+
+
+def test_a_handler_that_fails_on_the_short_way_is_told():
+    """As on the long one, and nobody else."""
+    handler = Failing()
+    with handler.contextbound():
+        dispatch(record("hello"))
+
+    assert handler.told == [("hello", "hello")]

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import json
 import os
 import re
 import signal
@@ -15,14 +14,10 @@ import time
 
 import pytest
 import zmq
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sprockets.logbook import Flags, Handler, Logger
 from sprockets.logbook.delivery import Retry, Spool
-from sprockets.logbook.queues._arrivals import Arrivals
-from sprockets.logbook.queues._batches import decode_lines, encode_line, split_batch
-from sprockets.logbook.queues._wire import MAX_DEPTH, decode_record, encode_record
+from sprockets.logbook.queues._ordinary import encode_line
 from sprockets.logbook.queues._zeromq_reliable import ReliableZeroMQHandler
 from sprockets.logbook.queues._zeromq_reliable_subscriber import ReliableZeroMQSubscriber
 
@@ -217,6 +212,62 @@ def test_a_short_program_loses_nothing(subscribe):
     assert dispatch(subscriber, 1000) == numbers(1000)
     assert process.wait(20) == 0
     assert subscriber.statistics()["gaps"] == 0
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_a_record_at_which_an_interrupt_came_is_the_next_again(subscribe, make_handler, interrupt):
+    """Its sender keeps it until it was dispatched; the second time it counts as that."""
+    subscriber, uri = subscribe()
+    handler = make_handler(uri)
+    with handler.contextbound():
+        for number in range(3):
+            log.info("{}", number)
+    seen = []
+
+    class Interrupted(Handler):
+        def emit(self, record):
+            seen.append(record.message)
+            if record.message != "0":
+                raise interrupt
+
+    with Interrupted().contextbound():
+        assert subscriber.dispatch_once(30)
+        with pytest.raises(interrupt):
+            subscriber.dispatch_once(30)
+        assert subscriber.statistics()["unacknowledged"] == 2
+        assert subscriber.statistics()["received"] == 1
+        with pytest.raises(interrupt):
+            subscriber.dispatch_once(30)
+        assert subscriber.statistics()["unacknowledged"] == 1
+    assert seen == ["0", "1", "1"]
+    assert not handler.flush(0)
+
+    assert dispatch(subscriber, 1) == ["2"]
+    assert subscriber.statistics()["received"] == 3
+    assert handler.flush(30)
+    assert handler.statistics()["delivered"] == 3
+
+
+def test_what_an_interrupt_kept_from_being_dispatched_comes_to_the_next_subscriber(
+    subscribe, make_handler
+):
+    """If the process goes after all."""
+    subscriber, uri = subscribe()
+    handler = make_handler(uri)
+
+    class Interrupted(Handler):
+        def emit(self, record):
+            raise KeyboardInterrupt
+
+    with handler.contextbound():
+        log.info("dear")
+    with Interrupted().contextbound(), pytest.raises(KeyboardInterrupt):
+        subscriber.dispatch_once(30)
+    subscriber.close()
+    following, _ = subscribe(uri)
+
+    assert dispatch(following, 1) == ["dear"]
+    assert handler.flush(30)
 
 
 @pytest.mark.rule("M22", "M23")
@@ -527,154 +578,6 @@ def make_records():
         log.info("one")
         log.info("two {}", 2)
     return made
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
-    max_leaves=8,
-)
-
-
-@settings(deadline=None)
-@given(
-    text=st.text(),
-    args=st.lists(JSON, max_size=3),
-    kwargs=st.dictionaries(st.sampled_from(["a", "b"]), JSON),
-    extra=st.dictionaries(st.text(), JSON, max_size=3),
-    channel=st.none() | st.text(),
-    fails=st.booleans(),
-)
-def test_the_short_way_means_the_same_as_the_long_one(text, args, kwargs, extra, channel, fails):
-    """Whatever is logged, a line of a batch is read as the full JSON of the record is."""
-    pairs = []
-
-    class Both(Handler):
-        def emit(self, record):
-            pairs.append((encode_line(record, "a-1"), encode_record(record, "a-1")))
-
-    template = text.replace("{", "").replace("}", "") + "{}" * len(args)
-    exc_info = ValueError(text) if fails else None
-    with Both().contextbound():
-        Logger(channel).info(template, *args, extra=extra, exc_info=exc_info, **kwargs)
-    ((line, full),) = pairs
-
-    for data in (line, full):
-        (short,) = decode_lines(data)
-        long = decode_record(full)
-        assert described(short) == described(long)
-    assert described(decode_record(line)) == described(long)
-
-
-def described(record):
-    own = {name: value for name, value in vars(record).items() if name not in ("_time", "_moment")}
-    return {**own, "moment": record.moment, "time": record.time}
-
-
-@settings(deadline=None)
-@given(values=st.dictionaries(st.sampled_from(sorted(decode_record({"level": 9}).__dict__)), JSON))
-def test_whatever_a_peer_sends_the_short_way_is_no_laxer(values):
-    """Facts of any kind are taken, or refused, as the long way does."""
-    facts = {"time": "2026-11-21T01:37:55.893569Z", "level": 13, "message": "m", "msg": "m"}
-    line = json.dumps({**facts, "record_id": "a-1", **values}).encode()
-
-    (decoded,) = decode_lines(line)
-
-    try:
-        expected = decode_record(line)
-    except ValueError as error:
-        expected = error
-    if isinstance(expected, ValueError):
-        assert isinstance(decoded, tuple)
-        assert str(decoded[1]) == str(expected)
-    else:
-        assert described(decoded) == described(expected)
-
-
-@pytest.mark.parametrize(
-    "time_text",
-    [
-        "2026-11-21T01:37:55.89356Z",
-        "2026-11-21T01:37:55.893569+",
-        "2026-13-21T01:37:55.893569Z",
-        "2026-11-21T01:37:55.8\uff193569Z",
-        "x" * 27,
-        "²" * 27,
-    ],
-)
-def test_a_time_in_another_form_is_read_the_long_way(time_text):
-    """Or refused, with the long way's reason."""
-    facts = {"time": time_text, "level": 13, "message": "m", "msg": "m", "record_id": "a-1"}
-    line = json.dumps(facts).encode()
-    (decoded,) = decode_lines(line)
-
-    try:
-        expected = decode_record(line)
-    except ValueError:
-        assert isinstance(decoded, tuple)
-    else:
-        assert decoded.time == expected.time
-
-
-def test_what_is_too_deep_is_refused_on_the_short_way_too():
-    """Deep values would harm those who write them out again."""
-    deep = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
-    line = (
-        f'{{"time":"2026-11-21T01:37:55.893569Z","level":13,"message":"m","msg":"m",'
-        f'"args":{deep},"record_id":"a-1"}}'
-    ).encode()
-
-    ((_, error),) = decode_lines(line)
-
-    assert "nested" in str(error)
-
-
-@settings(deadline=None)
-@given(lines=st.lists(st.binary(max_size=20)), most=st.integers(1, 5), size=st.integers(1, 40))
-def test_pieces_of_a_batch_are_the_batch(lines, most, size):
-    """In order, complete, and within both bounds unless a line alone is too long."""
-    pieces = list(split_batch(lines, most, size))
-
-    assert [line for _, piece in pieces for line in piece] == lines
-    count = 0
-    for end, piece in pieces:
-        count += len(piece)
-        assert end == count
-        assert 1 <= len(piece) <= most
-        assert len(piece) == 1 or sum(map(len, piece)) <= size
-
-
-@settings(deadline=None)
-@given(numbers=st.lists(st.integers(1, 30)))
-def test_arrivals_are_told_apart_exactly(numbers):
-    """As a set would, in whatever order; gaps are what is missing between lowest and highest."""
-    arrivals = Arrivals()
-    seen = set()
-    for number in numbers:
-        assert arrivals.admit(f"sender-{number}") is (number not in seen)
-        seen.add(number)
-
-    missing = set(range(min(seen, default=0), max(seen, default=0))) - seen
-    assert arrivals.statistics() == {
-        "duplicates": len(numbers) - len(seen),
-        "gaps": len(missing),
-    }
-
-
-def test_the_memory_of_arrivals_is_bounded():
-    """The sender that was silent longest is forgotten, and so is the lowest of too many runs."""
-    arrivals = Arrivals(senders=2)
-    for name in ("a", "b", "a", "c"):
-        arrivals.admit(f"{name}-{len(name)}")
-    for number in range(10, 5010, 2):
-        assert arrivals.admit(f"c-{number}")
-
-    assert arrivals.statistics()["gaps"] == 5008 - 2501
-    assert arrivals.admit("b-1")
-    assert not arrivals.admit("c-5008")
-    assert arrivals.admit("c-10")
-    assert arrivals.admit("nothing") is not arrivals.admit("nothing")
-    assert arrivals.admit(None)
 
 
 # -- keys
