@@ -25,7 +25,11 @@ class HashingHandlerMixin:
 
         sha1 = hashlib.sha1(usedforsecurity=False)
         for part in (record.level, record.channel or "", record.filename or ""):
-            sha1.update(f"{part}\0".encode("utf-8", "surrogateescape"))
+            text = f"{part}\0"
+            try:
+                sha1.update(text.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:  # half a character, of which no file system made the name
+                sha1.update(text.encode("utf-8", "surrogatepass"))
         sha1.update(b"" if record.lineno is None else str(record.lineno).encode())
         return sha1
 

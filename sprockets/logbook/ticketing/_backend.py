@@ -31,7 +31,7 @@ class BackendBase:
     """
 
     def __init__(self, **options: Any) -> None:
-        self.options = dict(options)
+        self.options: dict[str, Any] = dict(options)
         self.setup_backend()
 
     def setup_backend(self) -> None:
@@ -85,8 +85,9 @@ class BackendBase:
         """Return a page of the tickets that meet *query*.
 
         Args:
-            order_by: A field of Logbook's (see `FIELDS`), or ``first_time``; with ``-`` in front
-                the greatest first.  Equals are in the order of their ids.
+            order_by: A field of Logbook's, such as ``level`` or ``occurrence_count``, or
+                ``first_time``; with ``-`` in front the greatest first.  Equals are in the order of
+                their ids.
             limit: Tickets at most.
             offset: Tickets left out before.
             query: Conditions.
@@ -108,7 +109,8 @@ class BackendBase:
 
         Args:
             ticket: Id of the ticket.
-            order_by: A field (see `OCCURRENCE_FIELDS`), as with :meth:`get_tickets`.
+            order_by: ``occurrence_id``, ``ticket_id``, ``time``, ``data`` or ``app_id``, as with
+                :meth:`get_tickets`.
             limit: Occurrences at most.
             offset: Occurrences left out before.
         """
@@ -245,6 +247,18 @@ class BackendBase:
         Args:
             retention: How much is kept.
             now: The time; the present unless given.
+        """
+        raise NotImplementedError
+
+    # -- who does what there is one to do
+
+    def claim(self, name: str, *, now: datetime, seconds: float) -> bool:
+        """Reserve a piece of work; of any number of processes that ask, one is answered so.
+
+        Args:
+            name: Of the work, at most 120 characters.
+            now: The time.
+            seconds: How long after *now* nobody else is answered so.
         """
         raise NotImplementedError
 

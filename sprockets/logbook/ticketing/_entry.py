@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ Event: TypeAlias = Literal["new", "again", "regressed", "woken", "duplicate"]
 ignored, for as long or as often as somebody said.  ``"duplicate"``: it is stored already.
 """
 
-_TIME: Final = "%Y-%m-%dT%H:%M:%S.%f"
+_dumps: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,10 @@ class Entry:
 
     def to_bytes(self) -> bytes:
         """Return a form for spools, which :meth:`from_bytes` reads."""
-        facts = asdict(self)
-        facts["time"] = self.time.strftime(_TIME)
-        return json.dumps(facts, separators=(",", ":")).encode("ascii")
+        facts = {name: getattr(self, name) for name in _NAMES}
+        # Not strftime(): that writes the year 1 as it is.
+        facts["time"] = self.time.isoformat(timespec="microseconds")
+        return _dumps(facts).encode("ascii")
 
     @classmethod
     def from_bytes(cls, line: bytes) -> Entry:
@@ -75,7 +76,7 @@ class Entry:
         facts: dict[str, Any] = json.loads(line)
         try:
             known = {name: facts[name] for name in _NAMES if name in facts}
-            return cls(**{**known, "time": datetime.strptime(facts["time"], _TIME)})  # noqa: DTZ007
+            return cls(**{**known, "time": datetime.fromisoformat(facts["time"])})
         except (KeyError, TypeError) as error:
             raise ValueError(f"no entry of a ticket: {line[:200]!r}") from error
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sprockets.logbook._levels import LevelNameProperty, level_name_property
 from sprockets.logbook.record import LogRecord
 from sprockets.logbook.ticketing._search import State
+from sprockets.logbook.ticketing._stored import facts_of, level_of
 
 if TYPE_CHECKING:
     from sprockets.logbook.ticketing._backend import BackendBase
@@ -31,6 +32,8 @@ FIELDS: Final = (
 
 OCCURRENCE_FIELDS: Final = ("occurrence_id", "ticket_id", "time", "data", "app_id")
 """What Logbook keeps of an occurrence, and by which they are ordered."""
+
+_OF_OCCURRENCE: Final = ("app_id", "db", "details", "occurrence_id", "ticket_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,18 @@ class Status:
     merged_into: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is kept of an occurrence beyond Logbook's fields; see `Entry`."""
+
+    key: str | None = None
+    request_id: str | None = None
+    task_uuid: str | None = None
+    release: str | None = None
+    environment: str | None = None
+    leading: str | None = None
+
+
 class Ticket:
     """What happened, how often, since when: all occurrences that are one and the same.
 
@@ -93,7 +108,8 @@ class Ticket:
         self.db = db
         for name in FIELDS:
             setattr(self, name, row[name])
-        self.status = status or Status("solved" if self.solved else "new")
+        self.level = level_of(self.level)
+        self.status: Status = status or Status("solved" if self.solved else "new")
 
     def __repr__(self) -> str:
         return f"<Ticket {self.ticket_id} {self.status.state} {self.occurrence_count} times>"
@@ -103,7 +119,7 @@ class Ticket:
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in FIELDS)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it changes
 
     @cached_property
     def last_occurrence(self) -> Occurrence | None:
@@ -128,31 +144,57 @@ class Ticket:
 
 
 class Occurrence(LogRecord):
-    """A record that was counted.
+    """A record that was counted; can be dispatched, formatted and exported like any other.
+
+    What is stored may be damaged: the message then says what is there, and the ``extra`` field
+    ``damage`` what is wrong with it.
 
     Args:
         db: The store it is from.
-        row: `OCCURRENCE_FIELDS`, by name.
-        details: `Details` if the store has them.
+        row: Logbook's fields of it, by name; what is missing is ``None``.
+        details: What the store has of it beyond these.
     """
 
-    # Made by `sprockets.logbook.ticketing._reading.occurrence`, which decodes the record.
     db: BackendBase
     ticket_id: Any
     occurrence_id: Any
-    details: Details
+    app_id: str | None
+    details: Details = Details()
 
+    def __init__(
+        self, db: BackendBase, row: Mapping[str, Any], details: Details | None = None
+    ) -> None:
+        facts = facts_of(row.get("data"))
+        for name in _OF_OCCURRENCE:
+            facts.pop(name, None)
+        self.update_from_dict(facts)
+        self.heavy_initialized = True
+        time = row.get("time")
+        if isinstance(time, datetime):
+            self.time = time
+        self.db = db
+        self.ticket_id = row.get("ticket_id")
+        self.occurrence_id = row.get("occurrence_id")
+        self.app_id = row.get("app_id")
+        if details is not None:
+            self.details = details
 
-@dataclass(frozen=True, slots=True)
-class Details:
-    """What is kept of an occurrence beyond Logbook's fields; see `Entry`."""
+    def to_dict(self, json_safe: bool = False) -> dict[str, Any]:
+        """Return the record's facts and where they were found, without the store.
 
-    key: str | None = None
-    request_id: str | None = None
-    task_uuid: str | None = None
-    release: str | None = None
-    environment: str | None = None
-    leading: str | None = None
+        Args:
+            json_safe: Reduce values to what JSON has.
+        """
+        facts = super().to_dict(json_safe)
+        facts.pop("db", None)
+        facts.pop("details", None)
+        if json_safe:
+            for name in ("ticket_id", "occurrence_id"):
+                value = getattr(self, name, None)
+                # Ids of some stores are objects.
+                if value is not None and not isinstance(value, int):
+                    facts[name] = str(value)
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
