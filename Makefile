@@ -48,6 +48,7 @@ types: $(READY)
 	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.logbook --ignoreexternal
 	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.eliot --ignoreexternal
 	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.http --ignoreexternal
+	PYTHONPATH="$(CURDIR)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes sprockets.tickets --ignoreexternal
 
 docs: $(READY)
 	$(BIN)/python -P -m sphinx -n -W --keep-going -q -b html docs docs/_build/html

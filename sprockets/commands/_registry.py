@@ -37,6 +37,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
             "sprockets.commands.collect", "receive the records of many processes, write them in one"
         ),
         "run": Command("sprockets.commands.run", "serve a Tornado application"),
+        "tickets": Command(
+            "sprockets.commands.tickets", "serve what failed, how often, since when; look after it"
+        ),
         "tree": Command(
             "sprockets.commands.tree", "draw what tasks and requests did, from their logs"
         ),
