@@ -41,7 +41,14 @@ nitpick_ignore_regex = [
         "py:class",
         "Deferred|Levels|PushMethod|Start|Timeout|JSONDefault|Source|Destination|Serializers?",
     ),
-    ("py:exc", "MissingDependency|HTTPClientError"),
+    ("py:exc", "MissingDependency|HTTPClientError|PyMongoError"),
+    # A class of ours that is told under a longer name, and those of databases' libraries.
+    ("py:exc", "Problem|RefusedError"),
+    ("py:class", "Database|Document"),
+    (
+        "py:obj",
+        "FingersCrossedHandler|(Failed|Gone|RateLimited|Refused|Unanswered|Unauthorised)Error",
+    ),
     # Of libraries that are optional, and methods told beside the class.
     ("py:.*", r"(zmq|redis|kombu|nats)(\..*)?"),
     ("py:class", "AllowedKeys|Key|RLock|SimpleQueue|SupportsPut"),

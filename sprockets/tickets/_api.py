@@ -45,7 +45,7 @@ class ApiHandler(TicketsHandler):
         """Return the parameters of the URL, each once.
 
         Raises:
-            Problem: There is one beyond those that are *known*.
+            sprockets.http.mixins.Problem: There is one beyond those that are *known*.
         """
         try:
             check_parameters(self.request.query_arguments, *known)
@@ -57,7 +57,8 @@ class ApiHandler(TicketsHandler):
         """Return the members of the body.
 
         Raises:
-            Problem: It is no JSON object, or has a member beyond those that are *known*.
+            sprockets.http.mixins.Problem: It is no JSON object, or has a member beyond those that
+                are *known*.
         """
         if len(self.request.body) > MAX_BODY:
             raise Problem(413, detail=f"Expected at most {MAX_BODY:,} bytes")
@@ -72,7 +73,7 @@ class ApiHandler(TicketsHandler):
         """Return what *parse* makes of something that the client sent.
 
         Raises:
-            Problem: It makes no sense.
+            sprockets.http.mixins.Problem: It makes no sense.
         """
         try:
             return parse(*args, **kwargs)
@@ -83,7 +84,7 @@ class ApiHandler(TicketsHandler):
         """Return an id that is part of the path.
 
         Raises:
-            Problem: With 404, if it can be the id of nothing.
+            sprockets.http.mixins.Problem: With 404, if it can be the id of nothing.
         """
         try:
             return parse_id(text)
@@ -96,7 +97,8 @@ class ApiHandler(TicketsHandler):
         """Return what *function* finds in the store.
 
         Raises:
-            Problem: With 404, if it finds nothing; else if what it was told makes no sense.
+            sprockets.http.mixins.Problem: With 404, if it finds nothing; else if what it was told
+                makes no sense.
         """
         try:
             found: dict[str, Any] | None = await self.call(function, self.store, *args)

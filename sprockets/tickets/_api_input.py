@@ -63,7 +63,7 @@ def parse_object(body: bytes, content_type: str) -> dict[str, Any]:
     """Return the JSON object that *body* is.
 
     Raises:
-        Problem: It is none.
+        sprockets.http.mixins.Problem: It is none.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, detail="Expected a body of the type application/json")

@@ -95,7 +95,7 @@ class OpenIDConnect(User):
         """Return what the provider says of itself; asked for once an hour.
 
         Raises:
-            Problem: With 502, if it cannot be had, or is of another provider.
+            sprockets.http.mixins.Problem: With 502, if it cannot be had, or is of another provider.
         """
         if monotonic() - self._configured_at >= _FRESH:
             url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
@@ -166,7 +166,7 @@ class OpenIDConnect(User):
         """Return the ID token that the provider gives for *code*.
 
         Raises:
-            Problem: It gives none.
+            sprockets.http.mixins.Problem: It gives none.
         """
         configuration = await self.configuration()
         form = {
@@ -201,7 +201,7 @@ class OpenIDConnect(User):
         """Return the claims of an ID token, if it is for us and for this login.
 
         Raises:
-            Problem: With 403, if it is not.
+            sprockets.http.mixins.Problem: With 403, if it is not.
         """
         jwt = self._jwt
         try:
@@ -233,7 +233,7 @@ class OpenIDConnect(User):
         """Return what *claims* call somebody, if they are let in.
 
         Raises:
-            Problem: With 403, if they are not.
+            sprockets.http.mixins.Problem: With 403, if they are not.
         """
         if self._allow is not None and not self._allow(claims):
             raise Problem(403, detail="You are logged in, but not let in here")

@@ -94,7 +94,7 @@ class TicketsHandler(ErrorLogger, ErrorWriter, web.RequestHandler):
         """Call a method of the store in a thread, in a copy of this context.
 
         Raises:
-            Problem: With 503, if the store cannot be reached.
+            sprockets.http.mixins.Problem: With 503, if the store cannot be reached.
         """
         try:
             return await self.site.call(function, *args, **kwargs)

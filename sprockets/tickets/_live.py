@@ -61,7 +61,8 @@ class Live:
             activity: Says ``is_draining`` when the service stops; None if nobody does.
 
         Raises:
-            Problem: With 503, if there are too many already, or the service stops.
+            sprockets.http.mixins.Problem: With 503, if there are too many already, or the service
+                stops.
         """
         if self.is_over or len(self.watchers) >= self.max_clients:
             raise Problem(

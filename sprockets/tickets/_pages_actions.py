@@ -42,7 +42,7 @@ class FormHandler(TicketPageHandler):
         """Return what *parse* makes of a field.
 
         Raises:
-            Problem: With 422, if it makes no sense.
+            sprockets.http.mixins.Problem: With 422, if it makes no sense.
         """
         try:
             return parse(*args, **kwargs)
@@ -196,7 +196,7 @@ class ManyHandler(FormHandler):
         """Return the tickets that are meant.
 
         Raises:
-            Problem: With 404, if there are none.
+            sprockets.http.mixins.Problem: With 404, if there are none.
         """
         if len(given) > MAX_IDS:
             raise Problem(422, detail=f"Expected at most {MAX_IDS} tickets")
@@ -210,7 +210,7 @@ class ManyHandler(FormHandler):
         """Refuse those who may only read.
 
         Raises:
-            Problem: With 403.
+            sprockets.http.mixins.Problem: With 403.
         """
         if not self.may_write:
             raise Problem(403, detail=f"{self.actor} may read tickets only")

@@ -95,7 +95,7 @@ class TicketPageHandler(PageHandler):
         """Return the id that is part of the path.
 
         Raises:
-            Problem: With 404, if it can be the id of nothing.
+            sprockets.http.mixins.Problem: With 404, if it can be the id of nothing.
         """
         try:
             return parse_id(text)

@@ -28,7 +28,7 @@ class Token:
         name: Whose it is, 1 to 80 characters and no spaces; history says that it did what is done
             with it.
         digest: SHA-256 of the token, in hexadecimal.
-        scopes: Of `SCOPES`.
+        scopes: Of ``"read"`` and ``"write"``.
 
     Raises:
         ValueError: One of these is not as it must be.
@@ -83,7 +83,7 @@ def check_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """Return *scopes* as a set.
 
     Raises:
-        ValueError: There are none, or others than `SCOPES`.
+        ValueError: There are none, or others than ``"read"`` and ``"write"``.
     """
     found = frozenset(scopes)
     if not found or not found <= set(SCOPES):

@@ -7,10 +7,12 @@ if TYPE_CHECKING:
     from sprockets.logbook.ticketing._alert_rates import RateAlert, SpikeAlert
     from sprockets.logbook.ticketing._alerts import Alert, NewAlert, RegressedAlert, WokenAlert
     from sprockets.logbook.ticketing._backend import BackendBase
+    from sprockets.logbook.ticketing._deferred import DeferredBackend
     from sprockets.logbook.ticketing._entry import Entry, Outcome
     from sprockets.logbook.ticketing._fingerprint import Fingerprinter, Rule, fingerprint
     from sprockets.logbook.ticketing._handlers import TicketingHandler
     from sprockets.logbook.ticketing._hash import TicketingBaseHandler
+    from sprockets.logbook.ticketing._leading import LeadingRecordsHandler
     from sprockets.logbook.ticketing._model import (
         Details,
         HistoryItem,
@@ -27,12 +29,21 @@ if TYPE_CHECKING:
     from sprockets.logbook.ticketing._search import Query
     from sprockets.logbook.ticketing._sqlalchemy import SQLAlchemyBackend
     from sprockets.logbook.ticketing._trackers import (
+        FailedError,
         Filing,
         GitHubTracker,
         GitLabTracker,
+        GoneError,
+        Issue,
+        RateLimitedError,
         RedmineTracker,
+        RefusedError,
+        Text,
         Tracker,
+        TrackerError,
         TracTracker,
+        UnansweredError,
+        UnauthorisedError,
     )
 
 # Imported when they are first asked for: few programs need all of it, and no library is needed to
@@ -40,13 +51,18 @@ if TYPE_CHECKING:
 _LAZY: Final = {
     "Alert": "_alerts",
     "BackendBase": "_backend",
+    "DeferredBackend": "_deferred",
     "Details": "_model",
     "Entry": "_entry",
+    "FailedError": "_trackers",
     "Filing": "_trackers",
     "Fingerprinter": "_fingerprint",
     "GitHubTracker": "_trackers",
     "GitLabTracker": "_trackers",
+    "GoneError": "_trackers",
     "HistoryItem": "_model",
+    "Issue": "_trackers",
+    "LeadingRecordsHandler": "_leading",
     "MongoDBBackend": "_mongodb",
     "NewAlert": "_alerts",
     "Occurrence": "_model",
@@ -54,7 +70,9 @@ _LAZY: Final = {
     "Query": "_search",
     "QueryError": "_query_language",
     "RateAlert": "_alert_rates",
+    "RateLimitedError": "_trackers",
     "RedmineTracker": "_trackers",
+    "RefusedError": "_trackers",
     "RegressedAlert": "_alerts",
     "Removed": "_model",
     "Retention": "_model",
@@ -62,12 +80,16 @@ _LAZY: Final = {
     "SQLAlchemyBackend": "_sqlalchemy",
     "SpikeAlert": "_alert_rates",
     "Status": "_model",
+    "Text": "_trackers",
     "Ticket": "_model",
     "TicketingBaseHandler": "_hash",
     "TicketingHandler": "_handlers",
     "TracTracker": "_trackers",
     "Tracker": "_trackers",
+    "TrackerError": "_trackers",
     "TrackerIssue": "_model",
+    "UnansweredError": "_trackers",
+    "UnauthorisedError": "_trackers",
     "WokenAlert": "_alerts",
     "fingerprint": "_fingerprint",
     "format_query": "_query_language",
@@ -78,13 +100,18 @@ _LAZY: Final = {
 __all__ = [
     "Alert",
     "BackendBase",
+    "DeferredBackend",
     "Details",
     "Entry",
+    "FailedError",
     "Filing",
     "Fingerprinter",
     "GitHubTracker",
     "GitLabTracker",
+    "GoneError",
     "HistoryItem",
+    "Issue",
+    "LeadingRecordsHandler",
     "MongoDBBackend",
     "NewAlert",
     "Occurrence",
@@ -92,7 +119,9 @@ __all__ = [
     "Query",
     "QueryError",
     "RateAlert",
+    "RateLimitedError",
     "RedmineTracker",
+    "RefusedError",
     "RegressedAlert",
     "Removed",
     "Retention",
@@ -100,12 +129,16 @@ __all__ = [
     "SQLAlchemyBackend",
     "SpikeAlert",
     "Status",
+    "Text",
     "Ticket",
     "TicketingBaseHandler",
     "TicketingHandler",
     "TracTracker",
     "Tracker",
+    "TrackerError",
     "TrackerIssue",
+    "UnansweredError",
+    "UnauthorisedError",
     "WokenAlert",
     "fingerprint",
     "format_query",

@@ -33,7 +33,7 @@ class LeadingRecordsHandler(Handler, finaliser=False):
     ['looking up the price', 'no price']
 
     Args:
-        handler: The wrapped handler, whose :meth:`~Handler.emit_batch` gets the batches.
+        handler: The wrapped handler, whose ``emit_batch`` gets the batches.
         level: Least level of a record that is kept, a number or a name.
         size: Records kept of a request at most.
         field: The custom field that requests are told apart by.
