@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python -P benchmarks/actions.py $(ARGS)
 	$(BIN)/python -P benchmarks/delivery.py --quick
 	$(BIN)/python -P benchmarks/queues.py $(ARGS)
+	$(BIN)/python -P benchmarks/tickets.py $(ARGS)
 	$(BIN)/python -P benchmarks/requests.py
 
 format: $(READY)

@@ -1,0 +1,191 @@
+"""Ways: which ticket counts an occurrence, by fingerprint or hash; missing ones are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+from typing import Any
+
+from sprockets.logbook.ticketing._entry import Entry
+from sprockets.logbook.ticketing._sql_database import OutdatedError
+from sprockets.logbook.ticketing._sql_library import sa
+from sprockets.logbook.ticketing._sql_statements import Work, any_of
+from sprockets.logbook.ticketing._sql_states import Standing
+from sprockets.logbook.ticketing._tables import Tables
+
+
+def _digest(text: str) -> str:
+    return sha1(text.encode("utf-8", "backslashreplace"), usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class Ways:
+    """Which tickets fingerprints and hashes lead to, and what has to be made for that.
+
+    Args:
+        known: Ids of tickets by fingerprint or hash.
+        claimed: Fingerprints of tickets that have one, by id.
+        missing: Tickets that have to be made, by their hash: the first occurrence of each.
+        claims: Ids or, of tickets to be made, hashes, by the fingerprint that claims them.
+    """
+
+    known: dict[str, int | str]
+    claimed: dict[int | str, str]
+    missing: dict[str, Entry] = field(default_factory=dict)
+    claims: dict[str, int | str] = field(default_factory=dict)
+
+    def way_of(self, entry: Entry) -> int | str:
+        """Return the id of the ticket that counts *entry*, or the hash of one to be made."""
+        ticket = self.known.get(entry.hash)
+        if entry.fingerprint is None:
+            return self._make(entry.hash, entry) if ticket is None else ticket
+        if entry.fingerprint in self.known:
+            return self.known[entry.fingerprint]
+        if ticket is None:
+            ticket = self._make(entry.hash, entry)
+        elif ticket in self.claimed:
+            # Another bug in the same line: Logbook's hash is taken.
+            made = _digest(entry.fingerprint)
+            ticket = self._make(made, entry)
+        self.known[entry.fingerprint] = self.claims[entry.fingerprint] = ticket
+        self.claimed[ticket] = entry.fingerprint
+        return ticket
+
+    def _make(self, hash: str, entry: Entry) -> str:
+        self.known[hash] = hash
+        self.missing[hash] = entry
+        return hash
+
+
+def find_ways(work: Work, entries: Sequence[Entry]) -> Ways:
+    """Return what fingerprints and hashes of *entries* lead to."""
+    hashes = {entry.hash for entry in entries}
+    names = hashes | {entry.fingerprint for entry in entries if entry.fingerprint is not None}
+    statement = work.statement("ways", lambda: _ways_statement(work.tables))
+    rows = work.all(statement, {"names": list(names)})
+    known: dict[str, int | str] = {row.fingerprint: row.ticket_id for row in rows}
+    claimed: dict[int | str, str] = {}
+    by_hash: dict[str, int | str] = {}
+    missing = list(hashes - known.keys())
+    if missing:
+        statement = work.statement("hashes", lambda: _hashes_statement(work.tables, work.kind))
+        given: dict[str, Any] = {"hashes": missing}
+        if work.kind == "sqlite":
+            given["blobs"] = [hash.encode("ascii", "replace") for hash in missing]
+        for ticket_id, hash, fingerprint in work.all(statement, given):
+            if fingerprint is not None:
+                claimed[ticket_id] = fingerprint
+            if isinstance(hash, bytes):
+                by_hash.setdefault(hash.decode("ascii"), ticket_id)
+            else:
+                by_hash[hash] = ticket_id
+    # What was merged or split away leads elsewhere than the hash alone would.
+    elsewhere = {ticket for name, ticket in known.items() if name in hashes}
+    if elsewhere and len(names) > len(hashes):
+        status = work.tables.status.c
+        rows = work.all(
+            sa.select(status.ticket_id, status.fingerprint).where(
+                status.ticket_id.in_(elsewhere), status.fingerprint.is_not(None)
+            )
+        )
+        claimed.update({row.ticket_id: row.fingerprint for row in rows})
+    return Ways({**by_hash, **known}, claimed)
+
+
+def _ways_statement(tables: Tables) -> Any:
+    ways = tables.fingerprints.c
+    return sa.select(ways.fingerprint, ways.ticket_id).where(ways.fingerprint.in_(any_of("names")))
+
+
+def _hashes_statement(tables: Tables, kind: str) -> Any:
+    tickets, status = tables.tickets, tables.status
+    has_hash: Any = tickets.c.record_hash.in_(any_of("hashes"))
+    if kind == "sqlite":
+        # Logbook's later releases wrote the same digits as a BLOB.
+        blobs = sa.bindparam("blobs", type_=sa.LargeBinary, expanding=True)
+        has_hash = sa.or_(
+            has_hash, sa.type_coerce(tickets.c.record_hash, sa.LargeBinary).in_(blobs)
+        )
+    return (
+        sa.select(tickets.c.ticket_id, tickets.c.record_hash, status.c.fingerprint)
+        .outerjoin(status, status.c.ticket_id == tickets.c.ticket_id)
+        .where(has_hash)
+    )
+
+
+def make_tickets(work: Work, ways: Ways, *, hash_as_bytes: bool) -> dict[str, int]:
+    """Make the tickets that are missing, and return their ids by hash."""
+    if not ways.missing:
+        return {}
+    tickets = work.tables.tickets
+    stored: dict[Any, str] = {
+        hash.encode() if hash_as_bytes and work.kind == "sqlite" else hash: hash
+        for hash in sorted(ways.missing)
+    }
+    work.insert_missing(
+        tickets,
+        [{"record_hash": form, **_ticket_of(ways.missing[hash])} for form, hash in stored.items()],
+    )
+    rows = work.all(
+        sa.select(tickets.c.record_hash, tickets.c.ticket_id).where(
+            tickets.c.record_hash.in_(list(stored))
+        )
+    )
+    made = {stored[form]: ticket_id for form, ticket_id in rows}
+    if len(made) < len(stored):
+        raise OutdatedError("a ticket was removed as soon as it was made")
+    return made
+
+
+def _ticket_of(entry: Entry) -> dict[str, Any]:
+    """Return Logbook's fields of a ticket that begins with *entry*, but for hash and id."""
+    return {
+        "level": entry.level,
+        "channel": entry.channel,
+        "location": entry.location,
+        "module": entry.module,
+        "last_occurrence_time": entry.time,
+        "occurrence_count": 0,
+        "solved": False,
+        "app_id": entry.app_id,
+    }
+
+
+def claim(
+    work: Work, ways: Ways, made: Mapping[str, int], standings: Mapping[int, Standing]
+) -> None:
+    """Have the fingerprints that lead nowhere lead to their tickets.
+
+    Args:
+        work: The transaction.
+        ways: What they are to lead to.
+        made: Ids of tickets that were made, by their hash.
+        standings: The tickets, locked.
+
+    Raises:
+        OutdatedError: Another was faster.
+    """
+    claims = {
+        fingerprint: made[way] if isinstance(way, str) else way
+        for fingerprint, way in sorted(ways.claims.items())
+    }
+    if not claims:
+        return
+    for fingerprint, ticket_id in claims.items():
+        standing = standings[ticket_id]
+        if standing.fingerprint is not None:
+            raise OutdatedError("a ticket was claimed by another meanwhile")
+        standing.fingerprint = fingerprint
+        standing.is_changed = True
+    table = work.tables.fingerprints
+    work.insert_missing(
+        table, [{"fingerprint": name, "ticket_id": id} for name, id in claims.items()]
+    )
+    rows = work.all(
+        sa.select(table.c.fingerprint, table.c.ticket_id).where(
+            table.c.fingerprint.in_(list(claims))
+        )
+    )
+    if {row.fingerprint: row.ticket_id for row in rows} != claims:
+        raise OutdatedError("a fingerprint was taken by another meanwhile")
