@@ -1,10 +1,15 @@
 """`SQLAlchemyBackend` owes what every store owes, on each kind of database."""
 
+import os
+
 import pytest
 
 from tests.logbook.ticketing.contract import StoreContract
 from tests.logbook.ticketing.sql import database
 from tests.logbook.ticketing.walking import walk
+
+# Of fifty steps each.
+WALKS = 20 if os.environ.get("SPROCKETS_SOAK") else 2
 
 
 @pytest.fixture(name="server", params=["sqlite", "postgresql", "mariadb"], scope="module")
@@ -41,4 +46,4 @@ class TestInMemory(StoreContract):
 
 def test_the_store_does_what_the_model_does(database):
     """Through random steps, each of them compared."""
-    walk(database.open_empty)
+    walk(database.open_empty, walks=WALKS)
