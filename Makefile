@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# What to install: all that a developer needs, or what the tests do (testing).
+REQUIREMENTS ?= development
 ARGS ?=
 # Most of the tests wait for processes of their own: more at once than there are cores.
 PROCESSES ?= 4
@@ -25,7 +27,7 @@ help:
 
 $(READY): $(MANIFESTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements/development.txt -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements/$(REQUIREMENTS).txt -e .
 	touch $@
 
 # -P: nothing of ours may shadow the standard library (sprockets/http, eliot/json.py).
