@@ -17,6 +17,14 @@ settings.register_profile(
 )
 settings.load_profile("same")
 
+# What tests share, and asserts in; known before anybody can import it.
+pytest.register_assert_rewrite(
+    "tests.logbook.ticketing.contract",
+    "tests.logbook.ticketing.walking",
+    "tests.tickets.driver",
+    "tests.tickets.pages.serving",
+)
+
 _PAGES = {".md", ".rst"}
 
 # Two kinds of page; Sybil's own way to collect with both.

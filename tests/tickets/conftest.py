@@ -12,8 +12,6 @@ if ROOT not in sys.path:
     # Last: what is tested is what is installed.
     sys.path.append(ROOT)
 
-pytest.register_assert_rewrite("tests.tickets.driver")
-
 
 @pytest.fixture(name="loop")
 def _loop():

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-pytest.register_assert_rewrite("tests.tickets.pages.serving")
-
 
 @pytest.fixture(name="shop", scope="session")
 def _shop(tmp_path_factory):
