@@ -3,6 +3,7 @@
 And says how hypothesis looks for examples.
 """
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers import markdown, rest
+
+# A shell has what it starts in the background ignore these, and that what it starts in turn; but
+# tests interrupt programs.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _is_interrupt = _number == signal.SIGINT
+        signal.signal(_number, signal.default_int_handler if _is_interrupt else signal.SIG_DFL)
 
 # The same examples each time, and no limits of time: others use the machine, too.
 settings.register_profile(
