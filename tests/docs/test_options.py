@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
+from sprockets import commands
 from sprockets.http._settings import FIELDS, variable_of
 
-ROOT = Path(__file__).resolve().parents[2]
-HOWTO = ROOT / "docs" / "howto"
+HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto"
 PAGE = (HOWTO / "running.rst").read_text("utf-8")
 
 
@@ -36,7 +36,7 @@ def test_the_table_of_options_is_that_of_the_code():
 def test_the_pages_name_no_option_that_does_not_exist():
     """A variable ``SPROCKETS_...`` anywhere in the guides is that of an option, or a command's."""
     known = {variable_of(name) for name in FIELDS}
-    for module in (ROOT / "sprockets" / "commands").glob("*.py"):
+    for module in Path(commands.__file__).parent.glob("*.py"):
         known.update(re.findall(r'"(SPROCKETS_[A-Z_]+)"', module.read_text("utf-8")))
     text = "\n".join(page.read_text("utf-8") for page in HOWTO.glob("*.rst"))
 

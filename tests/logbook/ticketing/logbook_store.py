@@ -9,15 +9,16 @@ python logbook_store.py URI remove ID
 import json
 import sys
 
-import logbook
-from logbook.ticketing import TicketingHandler
-
 
 def warn(number):
+    import logbook
+
     logbook.Logger(f"channel {number}").warning("hello {0}", number, extra={"number": number})
 
 
 def main(uri, what, argument=None):
+    from logbook.ticketing import TicketingHandler
+
     handler = TicketingHandler(uri)
     with handler:
         if what == "write":
