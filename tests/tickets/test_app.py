@@ -262,3 +262,24 @@ def test_settings_that_make_no_sense_are_refused(store, options, text):
     """Said when the application is made, not at the first request."""
     with pytest.raises(ValueError, match=text):
         make_app(store, **options)
+
+
+def test_a_store_that_is_away_keeps_no_service_from_starting(serve, tmp_path):
+    """It answers once the store does, and lets nobody in before that."""
+    url = f"sqlite:///{tmp_path}/later/tickets.sqlite"
+    browser = serve(tickets_app.make_app(store=url))
+    assert browser.fetch("/api/v1/tickets").code == 500
+
+    (tmp_path / "later").mkdir()
+
+    assert browser.fetch("/api/v1/tickets").code == 200
+
+
+def test_a_token_in_a_store_that_is_opened_late_ends_free_access(serve, tmp_path):
+    """As it does in one that is there at once."""
+    url = f"sqlite:///{tmp_path}/tickets.sqlite"
+    store = open_store(url)
+    store.add_token("0" * 64, "somebody", ["read"])
+    store.close()
+
+    assert serve(tickets_app.make_app(store=url)).fetch("/api/v1/tickets").code == 401

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final
 
+from sprockets.logbook import _fork
 from sprockets.logbook.ticketing._backend import BackendBase
 
 
@@ -25,6 +26,7 @@ class DeferredBackend(BackendBase):
         self._made: BackendBase | None = None
         self._lock = Lock()
         super().__init__(**options)
+        _fork.hold_at_fork(self)
 
     def setup_backend(self) -> None:
         """Do nothing yet."""
@@ -48,6 +50,18 @@ class DeferredBackend(BackendBase):
         """Close the store if it was opened."""
         if self._made is not None:
             self._made.close()
+
+    # -- fork
+
+    def before_fork(self) -> None:
+        """Wait for nobody: opening a store may take long."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what a thread of the parent held, which was opening the store."""
+        self._lock = Lock()
 
 
 _OWN: Final = frozenset(vars(DeferredBackend))

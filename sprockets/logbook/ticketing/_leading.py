@@ -45,6 +45,8 @@ class LeadingRecordsHandler(Handler, finaliser=False):
     """
 
     handler: Handler
+    dropped: int
+    """Records that were pushed out by newer ones of their request, ever."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class LeadingRecordsHandler(Handler, finaliser=False):
         self.handler = handler
         self._size = size
         self._field = field
+        self.dropped = 0
         self._begin_anew()
         _fork.hold_at_fork(self)
 
@@ -89,6 +92,7 @@ class LeadingRecordsHandler(Handler, finaliser=False):
             else:
                 self._kept.move_to_end(name)
             batch = [*kept, record] if is_wanted else None
+            self.dropped += len(kept) == self._size
             kept.append(record)
         if batch is not None:
             self.handler.emit_batch(batch, "escalation")

@@ -1,5 +1,8 @@
 """A store that is opened when it is first asked."""
 
+import os
+import threading
+
 import pytest
 
 from sprockets.logbook import Logger
@@ -77,3 +80,31 @@ def test_a_handler_starts_while_its_store_is_away_and_loses_nothing():
     assert handler.flush(30)
     assert handler.close(30)
     assert [ticket.occurrence_count for ticket in door.made[0].get_tickets()] == [1]
+
+
+def test_a_child_forked_while_the_store_is_being_opened_opens_its_own():
+    """It does not wait for a thread that it does not have."""
+    began, may_end = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def make():
+        if os.getpid() == parent:
+            began.set()
+            may_end.wait(60)
+        return DictStore()
+
+    deferred = DeferredBackend(make)
+    thread = threading.Thread(target=deferred.count_tickets)
+    thread.start()
+    assert began.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        child = threading.Thread(target=deferred.count_tickets, daemon=True)
+        child.start()
+        child.join(30)
+        os._exit(child.is_alive())
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    may_end.set()
+    thread.join()
+
+    assert status == 0

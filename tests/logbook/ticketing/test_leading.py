@@ -55,7 +55,7 @@ def test_only_so_many_are_kept_of_so_many_requests(monkeypatch):
     """The newest of each, and of the requests those that logged last."""
     monkeypatch.setattr("sprockets.logbook.ticketing._leading._MAX_GROUPS", 2)
     counted = Batches()
-    with NullHandler(), LeadingRecordsHandler(counted, size=2):
+    with NullHandler(), LeadingRecordsHandler(counted, size=2) as leading:
         in_request("a", ("INFO", "a1"))
         in_request("b", ("INFO", "b1"), ("INFO", "b2"), ("INFO", "b3"))
         in_request("c", ("INFO", "c1"))
@@ -63,6 +63,7 @@ def test_only_so_many_are_kept_of_so_many_requests(monkeypatch):
         in_request("c", ("ERROR", "c2"))
 
     assert [batch for _, batch in counted.batches] == [["a2"], ["c1", "c2"]]
+    assert leading.dropped == 1
 
 
 def test_a_record_of_no_request_goes_on_by_itself():
