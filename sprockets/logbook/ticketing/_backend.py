@@ -272,7 +272,11 @@ class BackendBase:
         raise NotImplementedError
 
     def save_issue(self, issue: TrackerIssue) -> None:
-        """Store what a tracker was told."""
+        """Store what a tracker was told, beside what other processes told it.
+
+        What is ``None`` stays as it is stored, and ``commented_at`` never falls: who tells one
+        thing takes nothing back that somebody else told meanwhile.
+        """
         raise NotImplementedError
 
     def get_issue(self, ticket_id: Any, tracker: str) -> TrackerIssue | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from fnmatch import translate
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from sprockets.logbook._text import safe_str
 from sprockets.logbook.delivery._reports import Reports, in_one_line
@@ -27,6 +28,9 @@ VERSION: Final = "v1"
 
 MAX_FRAMES: Final = 100
 """Calls of own code that are told apart, the innermost of each exception."""
+
+# The folder of the namespace, whose code logs what others raised.
+_LIBRARY: Final = os.path.abspath(os.path.join(__file__, "..", "..", "..")) + os.sep
 
 _MAX_MATCHED = 8_192
 _MAX_SOURCE = 500
@@ -96,6 +100,14 @@ class Rule:
 RuleLike: TypeAlias = "Rule | Mapping[str, str] | Callable[[LogRecord], str | None]"
 
 
+class Place(NamedTuple):
+    """Where something happened: an absolute path, a line, and the name of the module."""
+
+    filename: str
+    lineno: int
+    module: str
+
+
 class Fingerprinter:
     """Says of which bug a record is: the same at another line is the same.
 
@@ -157,6 +169,29 @@ class Fingerprinter:
         if record.exception_name:
             return ["exception", _text_of(record.exception_name), *_call_of(record)]
         return ["message", *_call_of(record), _template_of(record)]
+
+    def place_of(self, record: LogRecord) -> Place | None:
+        """Return the innermost own code that the exception of *record* came through.
+
+        ``None`` if the record was logged by own code, which is its place then; if it has no
+        exception, or one that came through no own code; or if it came by way of a queue.
+        """
+        filename = record.filename
+        if filename is None or (self._is_own(filename) and not _is_of_library(filename)):
+            return None
+        exc_info = record.exc_info
+        trace = exc_info[2] if isinstance(exc_info, tuple) else None
+        found = None
+        while trace is not None:
+            filename = trace.tb_frame.f_code.co_filename
+            if self._is_own(filename) and not _is_of_library(filename):
+                found = trace
+            trace = trace.tb_next
+        if found is None:
+            return None
+        frame = found.tb_frame
+        module = frame.f_globals.get("__name__")
+        return Place(os.path.abspath(frame.f_code.co_filename), found.tb_lineno, str(module))
 
     def _parts_of(self, sections: list[Section], record: LogRecord) -> Iterator[str]:
         if not sections[-1].type:
@@ -283,6 +318,10 @@ def _foreign() -> re.Pattern[str]:
 @lru_cache(maxsize=1_024)
 def _is_foreign(filename: str) -> bool:
     return _foreign().search(filename) is not None
+
+
+def _is_of_library(filename: str) -> bool:
+    return filename.startswith(_LIBRARY)
 
 
 def _file_pattern(pattern: str) -> tuple[bool, re.Pattern[str]]:

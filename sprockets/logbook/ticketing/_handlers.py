@@ -71,8 +71,9 @@ class TicketingHandler(TicketingBaseHandler, RemoteHandler):
         environment: Where it runs, as in ``"production"``.
         retention: How much the store keeps; about once an hour one process removes the rest.
         alerts: Told what became of each batch; see `Alert`.
-        trackers: Where tickets are filed as issues: trackers, which are let go of by
-            :meth:`close`; or a ``Filing``, for those who want to say how, and close it.
+        trackers: Where tickets are filed as issues: trackers, or tables with their ``kind`` and
+            what that takes, which are let go of by :meth:`close`; or a ``Filing``, for those who
+            want to say how, and close it.
         immediate: Store in the logging thread, without the engine; what goes wrong is treated like
             any handler's error.
         capacity: Records in memory at most, beside the batch under way.
@@ -114,7 +115,7 @@ class TicketingHandler(TicketingBaseHandler, RemoteHandler):
         environment: str | None = None,
         retention: Retention | None = None,
         alerts: Iterable[SupportsOutcomes] = (),
-        trackers: Iterable[Tracker | SupportsOutcomes] = (),
+        trackers: Iterable[Tracker | Mapping[str, Any] | SupportsOutcomes] = (),
         immediate: bool = False,
         capacity: int = 10_000,
         max_bytes: int = 32 << 20,
@@ -182,7 +183,7 @@ class TicketingHandler(TicketingBaseHandler, RemoteHandler):
         if plain:
             from sprockets.logbook.ticketing._trackers import Filing
 
-            self._filing = Filing(None, plain)
+            self._filing = Filing.of(plain)
         filings = [tracker for tracker in given if hasattr(tracker, "observe")]
         return filings if self._filing is None else [*filings, self._filing]
 
@@ -297,6 +298,7 @@ class TicketingHandler(TicketingBaseHandler, RemoteHandler):
             release=self.release,
             environment=self.environment,
             leading=leading,
+            place=None if self._fingerprinter is None else self._fingerprinter.place_of(record),
         )
 
     def _item_of(self, entry: Entry) -> Entry | bytes:

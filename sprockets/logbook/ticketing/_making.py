@@ -115,6 +115,7 @@ def make_entry(
     release: str | None = None,
     environment: str | None = None,
     leading: str | None = None,
+    place: tuple[str, int, str] | None = None,
 ) -> Entry:
     """Return what a store is given of *record*, which is *data* in JSON.
 
@@ -126,9 +127,10 @@ def make_entry(
         release: Version of the program.
         environment: Where it runs.
         leading: What led up to it, from `leading_json`.
+        place: File, line and module where it happened, if that is not where it was logged.
     """
     extra = record.__dict__.get("extra") or {}
-    filename, lineno = record.filename, record.lineno
+    filename, lineno, module = place or (record.filename, record.lineno, record.module)
     is_known = filename is not None and lineno is not None
     return Entry(
         key=_key_of(record),
@@ -137,7 +139,7 @@ def make_entry(
         level=record.level,
         channel=_clean(record.channel or ""),
         location=f"{_clean(filename or '')}:{lineno}" if is_known else "<unknown>:0",
-        module=_clean(record.module or "<unknown>"),
+        module=_clean(module or "<unknown>"),
         app_id=_clean(app_id),
         data=data,
         title=title_of(record),
@@ -168,11 +170,20 @@ def _time_of(record: LogRecord) -> datetime:
     return _clock.datetime_of(moment, local=False).replace(tzinfo=None)
 
 
+def new_key() -> str:
+    """Return a name for an occurrence: when it was given, in nanoseconds, and 64 random bits.
+
+    Names that come after each other sort after each other, so that databases write a few pages of
+    their index again and again, and not another one for each.
+    """
+    return f"{_clock.time_ns():016x}{token_hex(8)}"
+
+
 def _key_of(record: LogRecord) -> str:
     """Return the name that a queue gave the record, or one of its own."""
     name = record.__dict__.get("record_id")
     if not isinstance(name, str) or not name:
-        return token_hex(16)
+        return new_key()
     if len(name) <= _MAX_KEY and name.isascii() and name.isprintable():
         return name
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()

@@ -230,8 +230,8 @@ class TrackerIssue:
         tracker: Names the tracker among all of the store.
         issue_id: Its issue there; ``None`` while one process is filing it.
         url: Where people see it.
-        commented_at: The number of occurrences that was told last.
-        is_open: Whether the issue was open when it was told last.
+        commented_at: The greatest number of occurrences that was told.
+        is_open: Whether the issue was open when it was told last; never ``None`` in a store.
     """
 
     ticket_id: Any
@@ -239,7 +239,7 @@ class TrackerIssue:
     issue_id: str | None = None
     url: str | None = None
     commented_at: int = 0
-    is_open: bool = True
+    is_open: bool | None = True
 
 
 @dataclass(frozen=True, slots=True)

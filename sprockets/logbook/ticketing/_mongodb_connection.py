@@ -142,8 +142,9 @@ class Connection:
         try:
             if self._indexes:
                 for collection, indexes in _INDEXES.items():
-                    for keys, options in indexes:
-                        database[collection].create_index(keys, **options)
+                    database[collection].create_indexes(
+                        [pymongo.IndexModel(keys, **options) for keys, options in indexes]
+                    )
             wanted = self._wanted
             self._has_transactions = _has_transactions(database) if wanted is None else wanted
         except BaseException:

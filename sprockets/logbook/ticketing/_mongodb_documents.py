@@ -21,8 +21,8 @@ from sprockets.logbook.ticketing._model import (
 from sprockets.logbook.ticketing._mongodb_connection import Document
 from sprockets.logbook.ticketing._mongodb_library import bson
 from sprockets.logbook.ticketing._reading import occurrence
-from sprockets.logbook.ticketing._sql_states import state_of
-from sprockets.logbook.ticketing._sql_texts import fitting, fitting_or_none
+from sprockets.logbook.ticketing._states import state_of
+from sprockets.logbook.ticketing._texts import fitting, fitting_or_none
 
 if TYPE_CHECKING:
     from sprockets.logbook.ticketing._backend import BackendBase

@@ -43,20 +43,24 @@ def claim_issue(
 
 
 def save_issue(connection: Connection, issue: TrackerIssue) -> None:
-    """Store what a tracker was told; of an unknown ticket nothing is stored."""
+    """Store what a tracker was told; see `BackendBase.save_issue`.
+
+    Of an unknown ticket nothing is stored.
+    """
     ticket_id = id_of(issue.ticket_id)
     if connection["tickets"].find_one({"_id": ticket_id}, {"_id": 1}) is None:
         return
     key = {"ticket_id": ticket_id, "tracker": name_of(issue.tracker)}
-    facts = {
-        "issue_id": issue.issue_id,
-        "url": issue.url,
-        "commented_at": issue.commented_at,
-        "is_open": issue.is_open,
-    }
+    facts = {"issue_id": issue.issue_id, "url": issue.url, "is_open": issue.is_open}
+    known = {name: value for name, value in facts.items() if value is not None}
+    change: dict[str, Any] = {"$max": {"commented_at": issue.commented_at}}
+    if known:
+        change["$set"] = known
+    if issue.is_open is None:
+        change["$setOnInsert"] = {"is_open": True}
     for is_last in (False, True):
         try:
-            connection["ticket_issues"].update_one(key, {"$set": facts}, upsert=True)
+            connection["ticket_issues"].update_one(key, change, upsert=True)
         except errors.DuplicateKeyError:
             # Somebody else made it at the same moment: now it is there.
             if is_last:

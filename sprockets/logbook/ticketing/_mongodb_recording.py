@@ -32,9 +32,9 @@ from sprockets.logbook.ticketing._mongodb_documents import (
     occurrence_document,
 )
 from sprockets.logbook.ticketing._mongodb_library import errors, pymongo
-from sprockets.logbook.ticketing._mongodb_ways import Ways
-from sprockets.logbook.ticketing._sql_states import HISTORY, Standing, state_of
-from sprockets.logbook.ticketing._sql_texts import fitting, fitting_or_none
+from sprockets.logbook.ticketing._mongodb_ways import LEFT_OUT, Ways
+from sprockets.logbook.ticketing._states import HISTORY, Standing, state_of
+from sprockets.logbook.ticketing._texts import fitting, fitting_or_none
 
 _ATTEMPTS: Final = 1_000
 _MAX_RELEASES: Final = 1_000
@@ -146,7 +146,7 @@ class _Batch:
         # In the order of their ids: of two batches that meet, one goes on.
         pending = sorted(groups.items())
         for _ in range(_ATTEMPTS):
-            found = self._read([ticket_id for ticket_id, _ in pending])
+            found = self._documents([ticket_id for ticket_id, _ in pending])
             again: dict[Any, _Group] = {}
             here: list[tuple[Document, _Group]] = []
             for ticket_id, group in pending:
@@ -168,12 +168,17 @@ class _Batch:
             pending = sorted(again.items())
         raise MetAnotherError(f"{len(pending)} tickets were changed each time they were counted on")
 
-    def _read(self, ticket_ids: Sequence[Any]) -> dict[Any, Document]:
-        left_out = {"status.releases": 0, "status.environments": 0}
-        found = self.connection["tickets"].find(
-            {"_id": {"$in": list(ticket_ids)}}, left_out, session=self.session
-        )
-        return {document["_id"]: document for document in found}
+    def _documents(self, ticket_ids: Sequence[Any]) -> dict[Any, Document]:
+        """Return tickets: as they were met on the way to them, and the next time as they are."""
+        met, self.ways.found = self.ways.found, {}
+        found = {one: met[one] for one in ticket_ids if one in met}
+        missing = [one for one in ticket_ids if one not in found]
+        if missing:
+            wanted = {"_id": {"$in": missing}}
+            tickets = self.connection["tickets"]
+            for document in tickets.find(wanted, LEFT_OUT, session=self.session):
+                found[document["_id"]] = document
+        return found
 
     def _count_each(self, here: Sequence[tuple[Document, _Group]]) -> list[tuple[Document, _Group]]:
         """Count groups on their tickets; return those whose ticket was changed meanwhile."""
@@ -188,14 +193,9 @@ class _Batch:
             )
             if done.matched_count != len(planned):
                 raise MetAnotherError("tickets were changed while they were counted on")
-            ids = {"_id": {"$in": [document["_id"] for document, _ in here]}}
-            shown = {"occurrence_count": 1}
-            counts = {
-                one["_id"]: one["occurrence_count"]
-                for one in tickets.find(ids, shown, session=self.session)
-            }
             for document, group, events, _ in planned:
-                self._note(document["_id"], group, events, counts[document["_id"]])
+                count = (document.get("occurrence_count") or 0) + len(events)
+                self._note(document["_id"], group, events, count)
             return []
         failed = []
         for document, group, events, update in planned:

@@ -15,7 +15,7 @@ from sprockets.logbook.ticketing._mongodb_documents import (
     name_of,
 )
 from sprockets.logbook.ticketing._search import Query, State
-from sprockets.logbook.ticketing._sql_texts import fitting
+from sprockets.logbook.ticketing._texts import fitting
 
 NOT_MERGED: Final[Mapping[str, Any]] = {"status.merged_into": None}
 """What a ticket meets that is one by itself; those that Logbook wrote meet it too."""

@@ -6,9 +6,9 @@ other hashes lead to the ticket that bears them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sprockets.logbook.ticketing._entry import Entry
 from sprockets.logbook.ticketing._mongodb_connection import (
@@ -27,7 +27,8 @@ from sprockets.logbook.ticketing._mongodb_documents import (
 )
 from sprockets.logbook.ticketing._mongodb_library import bson, errors, pymongo
 
-_SHOWN = {"record_hash": 1, "status.fingerprint": 1, "status.merged_into": 1}
+LEFT_OUT: Final[Mapping[str, int]] = {"status.releases": 0, "status.environments": 0}
+"""What of a ticket is only ever added to."""
 
 
 @dataclass
@@ -41,10 +42,12 @@ class Ways:
     Args:
         connection: The database.
         session: The transaction.
+        found: The tickets that were met on the way, by id.
     """
 
     connection: Connection
     session: Session
+    found: dict[Any, Document] = field(default_factory=dict)
     _known: dict[str, Any] = field(default_factory=dict)
     _fingerprints: dict[Any, str | None] = field(default_factory=dict)
 
@@ -54,14 +57,14 @@ class Ways:
         fingerprints = sorted({way_of(one) for one in entries if one.fingerprint is not None})
         tickets, session = self.connection["tickets"], self.session
         forms = [form for one in hashes for form in hash_forms(one)]
-        for document in tickets.find({"record_hash": {"$in": forms}}, _SHOWN, session=session):
+        for document in tickets.find({"record_hash": {"$in": forms}}, LEFT_OUT, session=session):
             name = hash_text(document["record_hash"])
             # Of two that differ in form alone, the text is ours.
             if name not in self._known or isinstance(document["record_hash"], str):
                 self._known[name] = self._note(document)
         if fingerprints:
             claimed = {"status.fingerprint": {"$in": fingerprints}}
-            for document in tickets.find(claimed, _SHOWN, session=session):
+            for document in tickets.find(claimed, LEFT_OUT, session=session):
                 self._known[document["status"]["fingerprint"]] = self._note(document)
         for document in self.connection["ticket_fingerprints"].find(
             {"_id": {"$in": [*fingerprints, *hashes]}}, session=session
@@ -71,6 +74,7 @@ class Ways:
 
     def _note(self, document: Document) -> Any:
         status = document.get("status") or {}
+        self.found[document["_id"]] = document
         self._fingerprints[document["_id"]] = status.get("fingerprint")
         return status.get("merged_into") or document["_id"]
 
@@ -108,7 +112,7 @@ class Ways:
             if self.session is not None:
                 raise MetAnotherError("another process makes the same tickets") from error
         made = {"record_hash": {"$in": list(missing)}}
-        for document in tickets.find(made, _SHOWN, session=self.session):
+        for document in tickets.find(made, LEFT_OUT, session=self.session):
             self._known[hash_text(document["record_hash"])] = self._note(document)
 
     def _make_way(self, entry: Entry, fingerprint: str) -> Any:

@@ -15,8 +15,8 @@ from sprockets.logbook.ticketing._sql_standings import (
     store_standings,
 )
 from sprockets.logbook.ticketing._sql_statements import Work
-from sprockets.logbook.ticketing._sql_states import Standing
-from sprockets.logbook.ticketing._sql_texts import fitting
+from sprockets.logbook.ticketing._states import Standing
+from sprockets.logbook.ticketing._texts import fitting
 
 
 def _change(

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from sprockets._support.optional import optional
 from sprockets.logbook import _fork
-from sprockets.logbook.ticketing._sql_errors import Kind, kind_of, translated
+from sprockets.logbook.ticketing._sql_errors import Kind, kind_of, kind_of_driver, translated
 from sprockets.logbook.ticketing._sql_library import sa
 
 T = TypeVar("T")
@@ -22,6 +22,9 @@ _TRIES: Final[Mapping[Kind, int]] = {"lost": 2, "locked": 2, "conflict": 10}
 """How often a transaction is tried that fails that way."""
 _PAUSE: Final = 0.005
 """Seconds, at most, for each conflict so far."""
+_FIRST_PAUSE: Final = 0.001
+_LAST_PAUSE: Final = 0.004
+"""Seconds, about, before whoever waits for another that writes on SQLite asks again."""
 _CONNECT_TIMEOUT: Final = 10  # seconds
 _ANSWER_TIMEOUT: Final = 120  # seconds
 
@@ -232,7 +235,7 @@ def begun(connection: sa.Connection) -> Iterator[None]:
     One that begins by reading, as the driver's own do, cannot wait for another that writes.
     """
     connection.execution_options(isolation_level="AUTOCOMMIT")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    _begin(connection)
     try:
         yield
         connection.exec_driver_sql("COMMIT")
@@ -240,6 +243,36 @@ def begun(connection: sa.Connection) -> Iterator[None]:
         with suppress(sa.exc.DBAPIError):  # it ended by itself, as when the disk is full
             connection.exec_driver_sql("ROLLBACK")
         raise
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Begin a transaction; for another that writes, wait as long as the connection would.
+
+    SQLite asks again after a tenth of a second in the end: of many that write, most of the time
+    nobody would.
+    """
+    driver: Any = connection.connection.driver_connection
+    ((milliseconds,),) = driver.execute("PRAGMA busy_timeout").fetchall()
+    deadline = time.monotonic() + milliseconds / 1000
+    pause = _FIRST_PAUSE
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while not _begins(connection, driver) and time.monotonic() < deadline:
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            pause = min(2 * pause, _LAST_PAUSE)
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def _begins(connection: sa.Connection, driver: Any) -> bool:
+    """Return whether another try is of no use: a transaction was begun, or cannot be."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except connection.dialect.loaded_dbapi.Error as error:
+        return kind_of_driver(error) != "locked"
+    return True
 
 
 def is_in_memory(url: sa.URL) -> bool:

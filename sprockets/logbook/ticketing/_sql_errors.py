@@ -87,7 +87,7 @@ def kind_of(error: BaseException) -> Kind:
     """Return what an error of SQLAlchemy means."""
     if not isinstance(error, sa.exc.DBAPIError):
         return "lost" if isinstance(error, sa.exc.TimeoutError) else "other"
-    found = _kind_of_driver(error.orig)
+    found = kind_of_driver(error.orig)
     if found != "other":
         return found
     if error.connection_invalidated:
@@ -95,7 +95,8 @@ def kind_of(error: BaseException) -> Kind:
     return "conflict" if isinstance(error, sa.exc.IntegrityError) else "other"
 
 
-def _kind_of_driver(error: Any) -> Kind:
+def kind_of_driver(error: Any) -> Kind:
+    """Return what an error of a driver means."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         text = str(error)

@@ -11,7 +11,7 @@ from sprockets.logbook.ticketing._sql_changing import is_there
 from sprockets.logbook.ticketing._sql_library import sa
 from sprockets.logbook.ticketing._sql_lists import id_of
 from sprockets.logbook.ticketing._sql_statements import Work
-from sprockets.logbook.ticketing._sql_texts import fitting
+from sprockets.logbook.ticketing._texts import fitting
 
 _LONG_AGO: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - as the databases have them
 
@@ -53,19 +53,29 @@ def claim_work(work: Work, name: str, now: datetime, seconds: float) -> bool:
 
 
 def save(work: Work, issue: TrackerIssue, now: datetime) -> None:
-    """Store what a tracker was told; of an unknown ticket nothing is stored."""
+    """Store what a tracker was told; see `BackendBase.save_issue`.
+
+    Of an unknown ticket nothing is stored.
+    """
     found = id_of(issue.ticket_id)
+    # Whoever else tells something of this ticket waits here.
     if found is None or not is_there(work, found):
         return
-    row = {**_row(issue), "ticket_id": found}
     table = work.tables.issues
-    changed = work.do(
-        table.update()
-        .where(table.c.ticket_id == found, table.c.tracker == issue.tracker)
-        .values(**row)
-    )
-    if not changed:
-        work.do(table.insert(), {**row, "claimed_at": now})
+    is_this = (table.c.ticket_id == found, table.c.tracker == issue.tracker)
+    row = work.first(sa.select(table.c.commented_at).where(*is_this))
+    if row is None:
+        made = {**_row(issue), "ticket_id": found, "is_open": issue.is_open is not False}
+        work.do(table.insert(), {**made, "claimed_at": now})
+        return
+    facts = {
+        "issue_id": issue.issue_id,
+        "url": issue.url,
+        "is_open": issue.is_open,
+        "commented_at": max(issue.commented_at, row.commented_at or 0),
+    }
+    known = {name: value for name, value in facts.items() if value is not None}
+    work.do(table.update().where(*is_this).values(**known))
 
 
 def get(work: Work, ticket_id: Any, tracker: str) -> TrackerIssue | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sprockets.logbook.ticketing._backend import BackendBase
 from sprockets.logbook.ticketing._model import (
@@ -31,8 +30,9 @@ from sprockets.logbook.ticketing._sql_search import (
     tickets_and_status,
 )
 from sprockets.logbook.ticketing._sql_statements import Work
-from sprockets.logbook.ticketing._sql_states import state_of
-from sprockets.logbook.ticketing._sql_texts import fitting
+from sprockets.logbook.ticketing._states import state_of
+from sprockets.logbook.ticketing._tables import Tables
+from sprockets.logbook.ticketing._texts import fitting
 
 _MOST: Final = (1 << 31) - 1
 """The greatest id there is."""
@@ -41,7 +41,6 @@ _DETAILS: Final = tuple(field.name for field in fields(Details))
 _STATUS: Final = tuple(
     field.name for field in fields(Status) if field.name not in ("state", "first_time")
 )
-_STEPS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
 def id_of(value: Any) -> int | None:
@@ -75,15 +74,30 @@ def order_of(order_by: str, names: Iterable[str]) -> tuple[str, bool]:
 
 def count_tickets(work: Work, query: Query = EVERYTHING) -> int:
     """Return how many tickets meet *query*."""
+    if query == EVERYTHING:
+        rows = work.all(work.statement("count tickets", lambda: _counting(work.tables)))
+        return int(rows[0][0] - rows[0][1])
     prepare_search(work, query)
     tables = work.tables
     return int(
         work.scalar(
             sa.select(sa.func.count())
             .select_from(tickets_and_status(tables))
-            .where(is_alive(tables), *conditions(work, query))
+            .where(is_alive(work), *conditions(work, query))
         )
     )
+
+
+def _counting(tables: Tables) -> Any:
+    """Return how many tickets there are, and how many of them were merged: few, by an index."""
+    tickets, status = tables.tickets, tables.status
+    merged = (
+        sa.select(sa.func.count())
+        .select_from(status.join(tickets, tickets.c.ticket_id == status.c.ticket_id))
+        .where(status.c.merged_into.is_not(None))
+    )
+    everything = sa.select(sa.func.count()).select_from(tickets)
+    return sa.select(everything.scalar_subquery(), merged.scalar_subquery())
 
 
 def get_tickets(
@@ -92,6 +106,17 @@ def get_tickets(
     """Return a page of the tickets that meet *query*."""
     name, is_down = order_of(order_by, (*FIELDS, "first_time"))
     prepare_search(work, query)
+
+    def make() -> Any:
+        return _page(work, name, is_down, query)
+
+    # The first thing that is looked at is asked for most often.
+    is_plain = query == EVERYTHING
+    statement = work.statement(("page", name, is_down), make) if is_plain else make()
+    return _tickets_of(work, db, work.all(statement, {"limit": limit, "offset": offset}))
+
+
+def _page(work: Work, name: str, is_down: bool, query: Query) -> Any:
     tables = work.tables
     columns: dict[str, Any] = {
         "first_time": first_time_column(tables),
@@ -99,14 +124,13 @@ def get_tickets(
     }
     column = sorting(work, columns.get(name, tables.tickets.c.get(name)))
     keys = [column, tables.tickets.c.ticket_id]
-    statement = (
+    return (
         _tickets(work)
-        .where(is_alive(tables), *conditions(work, query))
+        .where(is_alive(work), *conditions(work, query))
         .order_by(*((key.desc() for key in keys) if is_down else keys))
-        .limit(limit)
-        .offset(offset)
+        .limit(sa.bindparam("limit", type_=sa.Integer()))
+        .offset(sa.bindparam("offset", type_=sa.Integer()))
     )
-    return [_ticket(db, row) for row in work.all(statement)]
 
 
 def get_ticket(work: Work, db: BackendBase, ticket_id: Any) -> Ticket | None:
@@ -114,8 +138,8 @@ def get_ticket(work: Work, db: BackendBase, ticket_id: Any) -> Ticket | None:
     found = id_of(ticket_id)
     if found is None:
         return None
-    row = work.first(_tickets(work).where(work.tables.tickets.c.ticket_id == found))
-    return None if row is None else _ticket(db, row)
+    rows = work.all(_tickets(work).where(work.tables.tickets.c.ticket_id == found))
+    return next(iter(_tickets_of(work, db, rows)), None)
 
 
 def _tickets(work: Work) -> Any:
@@ -123,13 +147,33 @@ def _tickets(work: Work) -> Any:
     return sa.select(
         *tables.tickets.c,
         tables.status.c.state,
-        first_time_column(tables).label("first_time"),
+        tables.status.c.first_time,
         *(tables.status.c[name] for name in _STATUS),
     ).select_from(tickets_and_status(tables))
 
 
-def _ticket(db: BackendBase, row: Any) -> Ticket:
-    facts = dict(row._mapping)
+def _tickets_of(work: Work, db: BackendBase, rows: Iterable[Any]) -> list[Ticket]:
+    tickets = [dict(row._mapping) for row in rows]
+    unknown = [facts["ticket_id"] for facts in tickets if facts["first_time"] is None]
+    if unknown:
+        # Of what Logbook wrote the occurrences tell.
+        first_times = dict(work.look_up("first times", _first_times, ids=unknown))
+        for facts in tickets:
+            if facts["first_time"] is None:
+                facts["first_time"] = first_times.get(facts["ticket_id"])
+    return [_ticket(db, facts) for facts in tickets]
+
+
+def _first_times(work: Work) -> Any:
+    occurrences = work.tables.occurrences.c
+    return (
+        sa.select(occurrences.ticket_id, sa.func.min(occurrences.time))
+        .where(work.is_among(occurrences.ticket_id, "ids"))
+        .group_by(occurrences.ticket_id)
+    )
+
+
+def _ticket(db: BackendBase, facts: dict[str, Any]) -> Ticket:
     if isinstance(facts["record_hash"], bytes):
         facts["record_hash"] = facts["record_hash"].decode("ascii", "replace")
     facts["level"] = level_of(facts["level"])
@@ -172,7 +216,7 @@ def get_values(work: Work, field: str, limit: int) -> list[str]:
     rows = work.all(
         sa.select(column)
         .select_from(origin)
-        .where(column.is_not(None), column != "", is_alive(tables), *chosen)
+        .where(column.is_not(None), column != "", is_alive(work), *chosen)
         .group_by(column)
         .order_by(sorting(work, column))
         .limit(limit)
@@ -273,55 +317,7 @@ def _occurrence(db: BackendBase, row: Any) -> Occurrence:
     )
 
 
-# -- what happened when
-
-
-def get_counts(
-    work: Work,
-    ticket_ids: Iterable[Any],
-    since: datetime,
-    until: datetime,
-    step: Literal["hour", "day"],
-) -> dict[Any, list[int]]:
-    """Return how often tickets occurred in each hour or day."""
-    width = _STEPS[step]
-    begin = since.replace(minute=0, second=0, microsecond=0)
-    if step == "day":
-        begin = begin.replace(hour=0)
-    number = max(0, (until - begin) // width + 1)
-    asked = {ticket_id: id_of(ticket_id) for ticket_id in ticket_ids}
-    table = work.tables.histogram.c
-    # Whole days are added up by the database: thirty rows of a ticket, not 720.
-    place: Any = table.hour
-    if step == "day":
-        place = (
-            sa.func.date_trunc("day", table.hour)
-            if work.kind == "postgresql"
-            else sa.func.date(table.hour)
-        )
-    counts = {found: [0] * number for found in asked.values() if found is not None}
-    rows = work.all(
-        sa.select(table.ticket_id, place.label("place"), sa.func.sum(table.count))
-        .where(
-            table.ticket_id.in_(list(counts)),
-            table.hour >= begin,
-            table.hour < begin + number * width,
-        )
-        .group_by(table.ticket_id, place)
-    )
-    for ticket_id, moment, count in rows:
-        counts[ticket_id][(_moment(moment) - begin) // width] += int(count)
-    nothing = [0] * number
-    return {
-        ticket_id: nothing[:] if found is None else counts[found]
-        for ticket_id, found in asked.items()
-    }
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(str(value))
+# -- what happened to a ticket
 
 
 def get_history(work: Work, ticket_id: Any, limit: int, offset: int) -> list[HistoryItem]:

@@ -13,19 +13,27 @@ from datetime import datetime
 from typing import Any, Final
 
 from sprockets.logbook.ticketing._entry import Entry, Event, Outcome
+from sprockets.logbook.ticketing._sql_adding import Additions
 from sprockets.logbook.ticketing._sql_database import OutdatedError
 from sprockets.logbook.ticketing._sql_library import sa
-from sprockets.logbook.ticketing._sql_standings import (
-    history_row,
-    locked_standings,
-    store_standings,
-)
-from sprockets.logbook.ticketing._sql_statements import Work, any_of
-from sprockets.logbook.ticketing._sql_states import HISTORY, Standing
-from sprockets.logbook.ticketing._sql_texts import fitting, fitting_or_none
-from sprockets.logbook.ticketing._sql_ways import claim, find_ways, make_tickets
-from sprockets.logbook.ticketing._tables import Tables
+from sprockets.logbook.ticketing._sql_standings import history_row, locked_standings
+from sprockets.logbook.ticketing._sql_statements import Work
+from sprockets.logbook.ticketing._sql_ways import Ways, claim, find, make_tickets
+from sprockets.logbook.ticketing._states import HISTORY, Standing
+from sprockets.logbook.ticketing._texts import fitting
 
+_LENGTHS: Final = {
+    "channel": 120,
+    "location": 512,
+    "module": 256,
+    "app_id": 80,
+    "title": 512,
+    "request_id": 200,
+    "task_uuid": 200,
+    "release": 200,
+    "environment": 200,
+}
+"""Characters that fit into columns."""
 _NEW: Final = 1 << 62
 """Numbers of releases that nobody has seen before begin here, until they have their own."""
 
@@ -43,36 +51,36 @@ class Recording:
     releases: dict[str, int] = field(default_factory=dict)
 
     def record(self, work: Work, entries: Sequence[Entry], now: datetime) -> list[Outcome]:
-        """Count *entries*, and return what became of each."""
-        stored = _stored_keys(work, entries)
+        """Count *entries*, which :func:`fitting_entry` returned, and return what became of each."""
+        stored, ways = find(work, entries)
         fresh: dict[str, Entry] = {}
         for entry in entries:
             if entry.key not in stored:
-                fresh.setdefault(entry.key, fitting_entry(entry))
+                fresh.setdefault(entry.key, entry)
         ids: dict[str, int] = {}
         standings: dict[int, Standing] = {}
         events: dict[str, tuple[Event, int]] = {}
         if fresh:
             # First of all: once tickets are locked, nothing else is to be waited for.
-            releases = self._seen_releases(work, list(fresh.values()))
-            ids, standings = self._tickets_of(work, list(fresh.values()))
+            releases = self._seen_releases(work, fresh.values())
+            ids, standings = self._tickets_of(work, ways, fresh.values())
             events = self._count(work, fresh, ids, standings, releases, now)
         outcomes = []
         for entry in entries:
-            if entry.key in stored:
-                outcomes.append(Outcome(entry, "duplicate", *stored[entry.key]))
+            key = entry.key
+            if key in stored:
+                outcomes.append(Outcome(entry, "duplicate", *stored[key]))
             else:
                 # Whoever has the same key further on in the batch finds it stored.
-                event, count = events[entry.key]
-                outcomes.append(Outcome(entry, event, ids[entry.key], count))
-                events[entry.key] = ("duplicate", standings[ids[entry.key]].count)
+                event, count = events[key]
+                outcomes.append(Outcome(entry, event, ids[key], count))
+                events[key] = ("duplicate", standings[ids[key]].count)
         return outcomes
 
     def _tickets_of(
-        self, work: Work, entries: Sequence[Entry]
+        self, work: Work, ways: Ways, entries: Iterable[Entry]
     ) -> tuple[dict[str, int], dict[int, Standing]]:
         """Return the ticket of each key, and the tickets, locked; missing ones are made."""
-        ways = find_ways(work, entries)
         found = {entry.key: ways.way_of(entry) for entry in entries}
         made = make_tickets(work, ways, hash_as_bytes=self.hash_as_bytes)
         ids = {key: made[way] if isinstance(way, str) else way for key, way in found.items()}
@@ -102,7 +110,8 @@ class Recording:
         if solved_in:
             releases |= self._releases(work, solved_in)
         events: dict[str, tuple[Event, int]] = {}
-        history, hours, values = [], dict[tuple[int, datetime], int](), dict[Any, None]()
+        batch = Additions(list(standings.values()))
+        hours, values = batch.hours, batch.values
         for key, entry in entries.items():
             ticket_id = ids[key]
             standing = standings[ticket_id]
@@ -110,33 +119,15 @@ class Recording:
             events[key] = (event, standing.count)
             if entry.release is not None:
                 releases.setdefault(entry.release, _NEW + len(releases))
-                values[ticket_id, "release", entry.release] = None
+                values.add((ticket_id, "release", entry.release))
             if entry.environment is not None:
-                values[ticket_id, "environment", entry.environment] = None
+                values.add((ticket_id, "environment", entry.environment))
             if event in HISTORY:
-                history.append(history_row(ticket_id, HISTORY[event], now))
+                batch.history.append(history_row(ticket_id, HISTORY[event], now))
             hour = (ticket_id, entry.time.replace(minute=0, second=0, microsecond=0))
             hours[hour] = hours.get(hour, 0) + 1
-        store_standings(work, standings.values())
-        _store_occurrences(work, entries, ids)
-        tables = work.tables
-        work.upsert(
-            tables.histogram,
-            [
-                {"ticket_id": id, "hour": hour, "count": n}
-                for (id, hour), n in sorted(hours.items())
-            ],
-            added=["count"],
-        )
-        work.insert_missing(
-            tables.values,
-            [
-                {"ticket_id": id, "field": name, "value": value}
-                for id, name, value in sorted(values)
-            ],
-        )
-        if history:
-            work.do(work.statement("history", tables.history.insert), history)
+            batch.entries.append((ticket_id, entry))
+        batch.store(work)
         return events
 
     def _releases(self, work: Work, names: Iterable[str]) -> dict[str, int]:
@@ -154,7 +145,7 @@ class Recording:
             )
         return {name: self.releases[name] for name in wanted if name in self.releases}
 
-    def _seen_releases(self, work: Work, entries: Sequence[Entry]) -> dict[str, int]:
+    def _seen_releases(self, work: Work, entries: Iterable[Entry]) -> dict[str, int]:
         """Return the numbers of the releases of *entries* that were seen before; store the rest."""
         names = dict.fromkeys(entry.release for entry in entries if entry.release is not None)
         seen = self._releases(work, names)
@@ -165,7 +156,7 @@ class Recording:
 
 
 def fitting_entry(entry: Entry) -> Entry:
-    """Return *entry* with texts that fit into their columns.
+    """Return *entry* with texts that fit into their columns; itself if they do.
 
     Raises:
         TypeError: It is not made of what `Entry` says.
@@ -174,65 +165,11 @@ def fitting_entry(entry: Entry) -> Entry:
         if not isinstance(getattr(entry, name), str):
             # Some drivers store whatever such an object has for a text.
             raise TypeError(f"{name} of an entry is text, got {getattr(entry, name)!r:.200}")
-    return replace(
-        entry,
-        channel=fitting(entry.channel, 120),
-        location=fitting(entry.location, 512, from_left=True),
-        module=fitting(entry.module, 256),
-        app_id=fitting(entry.app_id, 80),
-        title=fitting(entry.title, 512),
-        request_id=fitting_or_none(entry.request_id, 200),
-        task_uuid=fitting_or_none(entry.task_uuid, 200),
-        release=fitting_or_none(entry.release, 200),
-        environment=fitting_or_none(entry.environment, 200),
-    )
-
-
-def _stored_keys(work: Work, entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
-    """Return ticket and count of the keys that are stored already."""
-    statement = work.statement("keys", lambda: _keys_statement(work.tables))
-    rows = work.all(statement, {"keys": [entry.key for entry in entries]})
-    return {key: (ticket_id, count) for key, ticket_id, count in rows}
-
-
-def _keys_statement(tables: Tables) -> Any:
-    details, occurrences, tickets = tables.details, tables.occurrences, tables.tickets
-    return (
-        sa.select(details.c.key, tickets.c.ticket_id, tickets.c.occurrence_count)
-        .join(occurrences, occurrences.c.occurrence_id == details.c.occurrence_id)
-        .join(tickets, tickets.c.ticket_id == occurrences.c.ticket_id)
-        .where(details.c.key.in_(any_of("keys")))
-    )
-
-
-def _store_occurrences(work: Work, entries: Mapping[str, Entry], ids: Mapping[str, int]) -> None:
-    tables = work.tables
-    numbers = work.insert_numbered(
-        tables.occurrences.c.occurrence_id,
-        [
-            {
-                "ticket_id": ids[key],
-                "time": entry.time,
-                "data": entry.data,
-                "app_id": entry.app_id,
-            }
-            for key, entry in entries.items()
-        ],
-    )
-    work.do(
-        work.statement("details", tables.details.insert),
-        [
-            {
-                "occurrence_id": number,
-                "key": entry.key,
-                "hash": entry.hash,
-                "fingerprint": entry.fingerprint,
-                "request_id": entry.request_id,
-                "task_uuid": entry.task_uuid,
-                "release": entry.release,
-                "environment": entry.environment,
-                "leading": entry.leading,
-            }
-            for number, entry in zip(numbers, entries.values(), strict=True)
-        ],
-    )
+    changed: dict[str, Any] = {}
+    for name, length in _LENGTHS.items():
+        text = getattr(entry, name)
+        if text is not None:
+            fit = fitting(text, length, from_left=name == "location")
+            if fit is not text:
+                changed[name] = fit
+    return replace(entry, **changed) if changed else entry

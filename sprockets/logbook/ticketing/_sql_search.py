@@ -9,8 +9,8 @@ from typing import Any, Final
 from sprockets.logbook.ticketing._search import Query
 from sprockets.logbook.ticketing._sql_library import sa
 from sprockets.logbook.ticketing._sql_statements import Work
-from sprockets.logbook.ticketing._sql_texts import fitting
 from sprockets.logbook.ticketing._tables import Tables
+from sprockets.logbook.ticketing._texts import fitting
 
 _SPECIAL_IN_LIKE: Final = re.compile(r"[\\%_]")
 _LONGEST: Final = 1_000
@@ -52,9 +52,16 @@ def tickets_and_status(tables: Tables) -> Any:
     return tickets.outerjoin(status, status.c.ticket_id == tickets.c.ticket_id)
 
 
-def is_alive(tables: Tables) -> Any:
+def is_alive(work: Work) -> Any:
     """Return the condition that a ticket was not merged into another."""
-    return tables.status.c.merged_into.is_(None)
+    status = work.tables.status
+    if work.kind != "postgresql":
+        return status.c.merged_into.is_(None)
+    # It would think that of nearly all tickets this is not so, and read and sort all for one page.
+    other = status.alias()
+    return ~sa.exists().where(
+        other.c.ticket_id == work.tables.tickets.c.ticket_id, other.c.merged_into.is_not(None)
+    )
 
 
 def conditions(work: Work, query: Query) -> list[Any]:

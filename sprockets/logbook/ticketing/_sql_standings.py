@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sprockets.logbook.ticketing._sql_database import OutdatedError
 from sprockets.logbook.ticketing._sql_library import sa
-from sprockets.logbook.ticketing._sql_statements import Work, any_of
-from sprockets.logbook.ticketing._sql_states import Standing, state_of
-from sprockets.logbook.ticketing._sql_texts import fitting
+from sprockets.logbook.ticketing._sql_statements import Work
+from sprockets.logbook.ticketing._states import Standing, state_of
+from sprockets.logbook.ticketing._texts import fitting
 
 
 def locked_standings(
@@ -27,61 +27,79 @@ def locked_standings(
     Raises:
         OutdatedError: One was merged into another.
     """
-    status = work.tables.status
-    given = {"ids": list(ids)}
-    rows = work.all(work.statement("lock", lambda: _locking(work)), given)
-    # Read only now: what a lock was waited for may have changed these.
-    known = {
-        row.ticket_id: row
-        for row in work.all(
-            work.statement(
-                "status",
-                lambda: sa.select(status).where(status.c.ticket_id.in_(any_of("ids"))),
-            ),
-            given,
-        )
-    }
+    found = list(ids)
+    if work.kind == "postgresql":
+        rows = work.look_up("lock", _locking, ids=found)
+        # Read only now: what a lock was waited for may have changed these.
+        known = {row[0]: row for row in work.look_up("status", _reading, ids=found)}
+        rows = [(*row, *known.get(row[0], _NO_STATUS)) for row in rows]
+    else:
+        # What is locked on MariaDB is read as it is then.
+        rows = work.look_up("lock", _locking_both, ids=found)
     standings = {}
-    for ticket_id, count, last_time, solved in rows:
-        more = known.get(ticket_id)
-        if more is None:
+    for ticket_id, count, last_time, solved, is_known, merged_into, state, *more in rows:
+        if is_known is None:
             standings[ticket_id] = _standing_of_logbook(work, ticket_id, count, last_time, solved)
             continue
-        if more.merged_into is not None and merged:
-            continue
-        if more.merged_into is not None:
+        if merged_into is not None:
+            if merged:
+                continue
             raise OutdatedError("a ticket was merged meanwhile")
-        standings[ticket_id] = Standing(
-            ticket_id,
-            count or 0,
-            last_time,
-            state_of(more.state, solved),
-            more.title,
-            more.assignee,
-            more.fingerprint,
-            more.first_time,
-            more.first_release,
-            more.last_release,
-            more.solved_in,
-            more.solved_order,
-            more.ignored_until,
-            more.ignored_count,
-        )
-        standings[ticket_id].is_changed = state_of(more.state, solved) != more.state
+        now = state_of(state, solved)
+        standing = standings[ticket_id] = Standing(ticket_id, count or 0, last_time, now, *more)
+        standing.is_changed = now != state
     return standings
 
 
+_STATUS: Final = (
+    "ticket_id",
+    "merged_into",
+    "state",
+    # As a standing has them.
+    "title",
+    "assignee",
+    "fingerprint",
+    "first_time",
+    "first_release",
+    "last_release",
+    "solved_in",
+    "solved_order",
+    "ignored_until",
+    "ignored_count",
+)
+_NO_STATUS: Final = (None,) * len(_STATUS)
+
+
 def _locking(work: Work) -> Any:
+    return work.locking(_rows(work, work.tables.tickets))
+
+
+def _locking_both(work: Work) -> Any:
+    tickets, status = work.tables.tickets, work.tables.status
+    both = tickets.outerjoin(status, status.c.ticket_id == tickets.c.ticket_id)
+    return work.locking(_rows(work, both, *(status.c[name] for name in _STATUS)))
+
+
+def _rows(work: Work, origin: Any, *more: Any) -> Any:
     tickets = work.tables.tickets.c
-    return work.locking(
+    return (
         sa.select(
             tickets.ticket_id,
             tickets.occurrence_count,
             tickets.last_occurrence_time,
             tickets.solved,
+            *more,
         )
-        .where(tickets.ticket_id.in_(any_of("ids")))
+        .select_from(origin)
+        .where(work.is_among(tickets.ticket_id, "ids"))
         .order_by(tickets.ticket_id)
+    )
+
+
+def _reading(work: Work) -> Any:
+    status = work.tables.status.c
+    return sa.select(*(status[name] for name in _STATUS)).where(
+        work.is_among(status.ticket_id, "ids")
     )
 
 
@@ -102,46 +120,47 @@ def _standing_of_logbook(
 
 def store_standings(work: Work, standings: Iterable[Standing]) -> None:
     """Store what has become of tickets that are locked."""
-    standings = sorted(standings, key=lambda standing: standing.ticket_id)
-    tables = work.tables
-    changed = [standing for standing in standings if standing.is_changed]
-    work.upsert(tables.status, [status_row(standing) for standing in changed])
+    given = sorted(standings, key=lambda standing: standing.ticket_id)
+    store_status(work, given)
+    add_counts(work, given)
+
+
+def store_status(work: Work, standings: Iterable[Standing]) -> None:
+    """Store what is kept of tickets beyond Logbook's fields, where that has changed."""
+    changed = [status_row(standing) for standing in standings if standing.is_changed]
+    work.upsert(work.tables.status, changed)
+
+
+def add_counts(work: Work, standings: Iterable[Standing]) -> None:
+    """Store Logbook's fields of tickets."""
     rows = [
-        {
-            "ticket_id": standing.ticket_id,
-            "occurrence_count": standing.added,
-            "last_occurrence_time": standing.last_time,
-            "solved": standing.state == "solved",
-        }
-        for standing in standings
+        (one.added, work.moment(one.last_time), one.state == "solved", one.ticket_id)
+        for one in standings
     ]
+    names = ("occurrence_count", "last_occurrence_time", "solved", "ticket_id")
     if work.kind == "mysql":
         # One statement for all of them.
-        work.upsert(tables.tickets, rows, added=["occurrence_count"])
+        work.upsert(
+            work.tables.tickets,
+            [dict(zip(names, row, strict=True)) for row in rows],
+            added=["occurrence_count"],
+        )
         return
-    work.do(
-        work.statement("count", lambda: _counting(work)),
-        [
-            {
-                "of_ticket": row["ticket_id"],
-                "added": row["occurrence_count"],
-                "last": row["last_occurrence_time"],
-                "is_solved": row["solved"],
-            }
-            for row in rows
-        ],
-    )
+    work.many("count", lambda: _counting(work), [f"new_{name}" for name in names], rows)
 
 
 def _counting(work: Work) -> Any:
     tickets = work.tables.tickets
+    new = {
+        column.name: sa.bindparam(f"new_{column.name}", type_=column.type) for column in tickets.c
+    }
     return (
         tickets.update()
-        .where(tickets.c.ticket_id == sa.bindparam("of_ticket"))
+        .where(tickets.c.ticket_id == new["ticket_id"])
         .values(
-            occurrence_count=tickets.c.occurrence_count + sa.bindparam("added"),
-            last_occurrence_time=sa.bindparam("last"),
-            solved=sa.bindparam("is_solved"),
+            occurrence_count=tickets.c.occurrence_count + new["occurrence_count"],
+            last_occurrence_time=new["last_occurrence_time"],
+            solved=new["solved"],
         )
     )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from sprockets.logbook.ticketing._sql_library import mysql, postgresql, sa, sqlite
@@ -36,6 +40,45 @@ class Work:
     def all(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
         """Return the rows."""
         return self.connection.execute(statement, parameters).all()
+
+    def look_up(
+        self,
+        name: Any,
+        make: Callable[[Work], Any],
+        given: Mapping[str, Any] = MappingProxyType({}),
+        **lists: Sequence[str] | Sequence[int],
+    ) -> Sequence[Any]:
+        """Return the rows of a statement that asks for what is in *lists*.
+
+        Args:
+            name: Of the statement.
+            make: Makes it; what it asks for comes from :meth:`is_among`.
+            given: Its other parameters.
+            **lists: What :meth:`is_among` was given the names of.
+        """
+        known: dict[str, Any] = {**given, **lists}
+        if self.kind == "sqlite":
+            known.update((name, json.dumps(values)) for name, values in lists.items())
+        return self.all(self.statement(name, lambda: make(self)), known)
+
+    def is_among(self, column: Any, name: str) -> Any:
+        """Return the condition that *column* is in a list, the parameter *name*.
+
+        Where it can be, the statement is the same however long the list is: nobody has to read and
+        plan it again.
+        """
+        if self.kind == "postgresql":
+            array = postgresql.ARRAY(column.type)
+            return column == sa.any_(sa.bindparam(name, type_=array))
+        if self.kind == "sqlite":
+            return column.in_(self.listed(name))
+        return column.in_(sa.bindparam(name, expanding=True))
+
+    def listed(self, name: str, type_: Any = None) -> Any:
+        """Return what is in a list, the parameter *name*, to be selected from; on SQLite."""
+        items = sa.func.json_each(sa.bindparam(name, type_=sa.String())).table_valued("value")
+        value = items.c.value
+        return sa.select(value if type_ is None else sa.cast(value, type_))
 
     def first(self, statement: Any) -> Any:
         """Return the first row, or None."""
@@ -117,16 +160,10 @@ class Work:
         """
         table = column.table
         assert isinstance(table, sa.Table)
-        if self.kind == "sqlite":
-            # Nobody else writes meanwhile.
-            last = self.scalar(self.statement(("last", table.name), lambda: _last_of(column)))
-            numbers = list(range(last + 1, last + 1 + len(rows)))
-            self.connection.execute(
-                self.statement(("numbered", table.name), table.insert),
-                [{**row, column.name: number} for row, number in zip(rows, numbers, strict=True)],
-            )
-            return numbers
-        if self.connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+        if (
+            self.kind != "sqlite"
+            and self.connection.dialect.insert_executemany_returning_sort_by_parameter_order
+        ):
             statement = self.statement(
                 ("numbered", table.name),
                 lambda: table.insert().returning(column, sort_by_parameter_order=True),
@@ -137,23 +174,32 @@ class Work:
             for row in rows
         ]
 
+    def moment(self, value: datetime | None) -> Any:
+        """Return a time as :meth:`many` takes it."""
+        if value is None or self.kind != "sqlite":
+            return value
+        return value.isoformat(" ", "microseconds")
 
-def _last_of(column: sa.Column[Any]) -> Any:
-    """Return the last number that was used on SQLite, even if it was removed since.
+    def many(
+        self, name: Any, make: Callable[[], Any], names: Sequence[str], rows: Sequence[Any]
+    ) -> None:
+        """Do a statement with each of many rows; what is between here and the driver is left out.
 
-    Of tables that Logbook made, the last one that is there.
-    """
-    sequence = sa.table("sqlite_sequence", sa.column("name"), sa.column("seq"))
-    used = sa.select(sequence.c.seq).where(sequence.c.name == column.table.name)
-    there = sa.select(sa.func.max(column))
-    return sa.select(
-        sa.func.max(
-            sa.func.coalesce(there.scalar_subquery(), 0),
-            sa.func.coalesce(used.scalar_subquery(), 0),
-        )
-    )
+        Args:
+            name: Of the statement.
+            make: Makes it.
+            names: Its parameters.
+            rows: Their values, as the driver takes them, in the same order; one at least.
+        """
+        text, order = self.statement(("many", name), lambda: self._compiled(make(), names))
+        if order is None:
+            rows = [dict(zip(names, row, strict=True)) for row in rows]
+        elif order != tuple(range(len(names))):
+            rows = list(map(itemgetter(*order), rows))
+        self.connection.exec_driver_sql(text, rows)
 
-
-def any_of(name: str) -> Any:
-    """Return a parameter that stands for a list."""
-    return sa.bindparam(name, expanding=True)
+    def _compiled(self, statement: Any, names: Sequence[str]) -> tuple[str, tuple[int, ...] | None]:
+        """Return the text of a statement, and the places of its parameters, if it counts them."""
+        compiled = statement.compile(dialect=self.connection.dialect, column_keys=list(names))
+        order = compiled.positiontup
+        return str(compiled), None if order is None else tuple(map(names.index, order))

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from sprockets.logbook.ticketing._entry import Entry
 from sprockets.logbook.ticketing._sql_database import OutdatedError
 from sprockets.logbook.ticketing._sql_library import sa
-from sprockets.logbook.ticketing._sql_statements import Work, any_of
-from sprockets.logbook.ticketing._sql_states import Standing
-from sprockets.logbook.ticketing._tables import Tables
+from sprockets.logbook.ticketing._sql_statements import Work
+from sprockets.logbook.ticketing._states import Standing
+
+Stored: TypeAlias = dict[str, tuple[int, int]]
+"""Tickets, and how many occurrences they have had, by the keys of occurrences."""
+
+_KEY: Final = 0
+_WAY: Final = 1
+_HASH: Final = 2
+"""By what something was found."""
 
 
 def _digest(text: str) -> str:
@@ -58,28 +65,37 @@ class Ways:
         return hash
 
 
-def find_ways(work: Work, entries: Sequence[Entry]) -> Ways:
-    """Return what fingerprints and hashes of *entries* lead to."""
+def find(work: Work, entries: Sequence[Entry]) -> tuple[Stored, Ways]:
+    """Return which of *entries* are stored already, and what all of them lead to."""
     hashes = {entry.hash for entry in entries}
     names = hashes | {entry.fingerprint for entry in entries if entry.fingerprint is not None}
-    statement = work.statement("ways", lambda: _ways_statement(work.tables))
-    rows = work.all(statement, {"names": list(names)})
-    known: dict[str, int | str] = {row.fingerprint: row.ticket_id for row in rows}
+    stored: Stored = {}
+    known: dict[str, int | str] = {}
     claimed: dict[int | str, str] = {}
     by_hash: dict[str, int | str] = {}
-    missing = list(hashes - known.keys())
-    if missing:
-        statement = work.statement("hashes", lambda: _hashes_statement(work.tables, work.kind))
-        given: dict[str, Any] = {"hashes": missing}
-        if work.kind == "sqlite":
-            given["blobs"] = [hash.encode("ascii", "replace") for hash in missing]
-        for ticket_id, hash, fingerprint in work.all(statement, given):
+    for source, name, ticket_id, count, fingerprint in work.look_up(
+        "find",
+        _finding,
+        keys=[entry.key for entry in entries],
+        names=list(names),
+        hashes=list(hashes),
+    ):
+        if source == _KEY:
+            stored[name] = (ticket_id, count or 0)
+        elif source == _WAY:
+            known[name] = ticket_id
+        else:
+            by_hash[name] = ticket_id
             if fingerprint is not None:
                 claimed[ticket_id] = fingerprint
-            if isinstance(hash, bytes):
-                by_hash.setdefault(hash.decode("ascii"), ticket_id)
-            else:
-                by_hash[hash] = ticket_id
+    missing = hashes - by_hash.keys() - known.keys()
+    if missing and work.kind == "sqlite":
+        for ticket_id, blob, fingerprint in work.look_up(
+            "blobs", _finding_blobs, hashes=[*missing]
+        ):
+            by_hash[blob.decode("utf-8", "replace")] = ticket_id
+            if fingerprint is not None:
+                claimed[ticket_id] = fingerprint
     # What was merged or split away leads elsewhere than the hash alone would.
     elsewhere = {ticket for name, ticket in known.items() if name in hashes}
     if elsewhere and len(names) > len(hashes):
@@ -90,27 +106,51 @@ def find_ways(work: Work, entries: Sequence[Entry]) -> Ways:
             )
         )
         claimed.update({row.ticket_id: row.fingerprint for row in rows})
-    return Ways({**by_hash, **known}, claimed)
+    return stored, Ways({**by_hash, **known}, claimed)
 
 
-def _ways_statement(tables: Tables) -> Any:
-    ways = tables.fingerprints.c
-    return sa.select(ways.fingerprint, ways.ticket_id).where(ways.fingerprint.in_(any_of("names")))
-
-
-def _hashes_statement(tables: Tables, kind: str) -> Any:
-    tickets, status = tables.tickets, tables.status
-    has_hash: Any = tickets.c.record_hash.in_(any_of("hashes"))
-    if kind == "sqlite":
-        # Logbook's later releases wrote the same digits as a BLOB.
-        blobs = sa.bindparam("blobs", type_=sa.LargeBinary, expanding=True)
-        has_hash = sa.or_(
-            has_hash, sa.type_coerce(tickets.c.record_hash, sa.LargeBinary).in_(blobs)
+def _finding(work: Work) -> Any:
+    """Return the one statement that looks everything up."""
+    details, occurrences = work.tables.details, work.tables.occurrences
+    tickets, status, ways = work.tables.tickets, work.tables.status, work.tables.fingerprints.c
+    number = sa.literal_column
+    by_key = (
+        sa.select(
+            number(str(_KEY)).label("source"),
+            details.c.key.label("name"),
+            tickets.c.ticket_id,
+            tickets.c.occurrence_count,
+            sa.null().label("fingerprint"),
         )
-    return (
-        sa.select(tickets.c.ticket_id, tickets.c.record_hash, status.c.fingerprint)
+        .join(occurrences, occurrences.c.occurrence_id == details.c.occurrence_id)
+        .join(tickets, tickets.c.ticket_id == occurrences.c.ticket_id)
+        .where(work.is_among(details.c.key, "keys"))
+    )
+    by_way = sa.select(
+        number(str(_WAY)), ways.fingerprint, ways.ticket_id, number("0"), sa.null()
+    ).where(work.is_among(ways.fingerprint, "names"))
+    by_hash = (
+        sa.select(
+            number(str(_HASH)),
+            tickets.c.record_hash,
+            tickets.c.ticket_id,
+            number("0"),
+            status.c.fingerprint,
+        )
         .outerjoin(status, status.c.ticket_id == tickets.c.ticket_id)
-        .where(has_hash)
+        .where(work.is_among(tickets.c.record_hash, "hashes"))
+    )
+    return sa.union_all(by_key, by_way, by_hash)
+
+
+def _finding_blobs(work: Work) -> Any:
+    """Return the statement for what Logbook's later releases wrote: the same digits as a BLOB."""
+    tickets, status = work.tables.tickets, work.tables.status
+    hash = sa.type_coerce(tickets.c.record_hash, sa.LargeBinary)
+    return (
+        sa.select(tickets.c.ticket_id, hash, status.c.fingerprint)
+        .outerjoin(status, status.c.ticket_id == tickets.c.ticket_id)
+        .where(hash.in_(work.listed("hashes", sa.LargeBinary)))
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from sprockets.logbook import _caller
 from sprockets.logbook.record import LogRecord
 from sprockets.logbook.ticketing import (
     _sql_changing,
+    _sql_histogram,
     _sql_issues,
     _sql_lists,
     _sql_merging,
@@ -31,7 +33,7 @@ from sprockets.logbook.ticketing._model import (
 from sprockets.logbook.ticketing._search import EVERYTHING, Query
 from sprockets.logbook.ticketing._sql_database import Database
 from sprockets.logbook.ticketing._sql_library import sa
-from sprockets.logbook.ticketing._sql_recording import Recording
+from sprockets.logbook.ticketing._sql_recording import Recording, fitting_entry
 from sprockets.logbook.ticketing._sql_statements import Work
 from sprockets.logbook.ticketing._tables import make_tables
 
@@ -161,7 +163,13 @@ class SQLAlchemyBackend(BackendBase):
         if not entries:
             return []
         now = self._clock()
-        return self._write(lambda work: self._recording.record(work, entries, now))
+        # Before others have to wait.
+        given = [fitting_entry(entry) for entry in entries]
+        outcomes = self._write(lambda work: self._recording.record(work, given, now))
+        return [
+            outcome if outcome.entry is entry else replace(outcome, entry=entry)
+            for outcome, entry in zip(outcomes, entries, strict=True)
+        ]
 
     # -- reading
 
@@ -214,7 +222,7 @@ class SQLAlchemyBackend(BackendBase):
     ) -> dict[Any, list[int]]:
         """Return how often tickets occurred; see `BackendBase.get_counts`."""
         ids = list(ticket_ids)
-        return self._read(lambda work: _sql_lists.get_counts(work, ids, since, until, step))
+        return self._read(lambda work: _sql_histogram.get_counts(work, ids, since, until, step))
 
     def get_history(self, ticket_id: Any, limit: int = 100, offset: int = 0) -> list[HistoryItem]:
         """Return what happened to a ticket, the newest first."""

@@ -102,6 +102,84 @@ def in_threads(number, work):
     return results
 
 
+RELEASES = [
+    ("1.10", "1.9", "again"),
+    ("1.10", "1.10rc1", "again"),
+    ("1.10", "1.10", "regressed"),
+    ("1.10", "1.10.0", "regressed"),
+    ("1.10", "2.0", "regressed"),
+    ("1.10", None, "regressed"),
+    ("build-b", "build-a", "again"),
+    ("build-a", "build-b", "regressed"),
+    ("build-b", "build-b", "regressed"),
+    ("never-seen", "build-b", "again"),
+    ("never-seen", "never-seen", "regressed"),
+    ("never-seen", "build-after", "regressed"),
+    ("build-b", "build-after", "regressed"),
+    ("build-b", "1.0", "regressed"),
+]
+"""In which release a ticket is solved, in which it occurs, and what that is."""
+SEARCHES = [
+    ({}, "abcd"),
+    ({"states": ("new",)}, "d"),
+    ({"states": ("assigned", "solved")}, "ab"),
+    ({"states": ("ignored",)}, "c"),
+    ({"states": ("regressed",)}, ""),
+    ({"levels": (13, 15)}, "bd"),
+    ({"min_level": 14}, "cd"),
+    ({"channels": ("mail",)}, "c"),
+    ({"channels": ("shop",)}, ""),
+    ({"channels": ("shop.*",)}, "ab"),
+    ({"channels": ("*.orders", "mail")}, "bc"),
+    ({"channels": ("s*.c*t",)}, "a"),
+    ({"channels": ("*",)}, "abcd"),
+    ({"channels": ("",)}, "d"),
+    ({"channels": ("shop_*", "shop%", ".*", "s[h]op.*")}, ""),
+    ({"releases": ("1.1",)}, "ab"),
+    ({"releases": ("1.0",)}, "a"),
+    ({"releases": ("1",)}, ""),
+    ({"environments": ("production",)}, "a"),
+    ({"environments": ("staging", "other")}, "a"),
+    ({"app_ids": ("shop",)}, "ab"),
+    ({"app_ids": ("mail", "generic")}, "cd"),
+    ({"assignees": ("ann",)}, "a"),
+    ({"assignees": ("",)}, "bcd"),
+    ({"assignees": ("", "ann")}, "abcd"),
+    ({"request_ids": ("r-2",)}, "b"),
+    ({"request_ids": ("r-1", "r-2")}, "ab"),
+    ({"request_ids": ("r",)}, ""),
+    ({"seen_since": after(hours=3)}, "cd"),
+    ({"seen_since": after(hours=6, seconds=1)}, ""),
+    ({"first_since": after(hours=1)}, "bcd"),
+    ({"first_since": after(hours=4)}, "d"),
+    ({"min_count": 2}, "ad"),
+    ({"texts": ("keyerror",)}, "a"),
+    ({"texts": ("SHOP.",)}, "ab"),
+    ({"texts": ("shop", "service.b")}, "b"),
+    ({"texts": ("/srv/c.py:1",)}, "c"),
+    ({"texts": ("100%",)}, "b"),
+    ({"texts": ("%",)}, "b"),
+    ({"texts": ("1_0",)}, ""),
+    ({"texts": ("k_1",)}, "b"),
+    ({"texts": ("c:\\disk",)}, "b"),
+    ({"texts": ("käse",)}, "b"),
+    ({"texts": ("[a](.)+",)}, "c"),
+    ({"texts": ("(",)}, "c"),
+    ({"texts": ("' or 1=1 --",)}, ""),
+    ({"texts": ('"$where"',)}, ""),
+    ({"excluded": (Query(states=("new",)),)}, "abc"),
+    ({"excluded": (Query(states=("new",)), Query(channels=("shop.*",)))}, "c"),
+    ({"excluded": (Query(app_ids=("shop",), releases=("1.0",)),)}, "bcd"),
+    ({"excluded": (Query(assignees=("",)),)}, "a"),
+    ({"excluded": (EVERYTHING,)}, ""),
+    ({"excluded": (Query(texts=("käse",)), Query(request_ids=("r-1",)))}, "cd"),
+    ({"excluded": (Query(excluded=(Query(levels=(10,)),)),)}, "a"),
+    ({"min_level": 13, "min_count": 2, "texts": ("service",)}, "d"),
+    ({"releases": ("1.1",), "environments": ("staging",)}, "a"),
+]
+"""Conditions, and the tickets that meet them."""
+
+
 class StoreContract:
     """Inherit, and override the fixtures; the name of the class begins with ``Test`` then."""
 
@@ -261,8 +339,7 @@ class StoreContract:
         assert self.record(store, make_entry("c")) == ["new"]
 
     @pytest.mark.rule("TK-5")
-    @pytest.mark.parametrize("field", [*FIELDS, "first_time"])
-    def test_tickets_are_ordered_by_any_field_both_ways(self, store, field):
+    def test_tickets_are_ordered_by_any_field_both_ways(self, store):
         """Ascending as it is, descending with a minus."""
         for number, name in enumerate("cab"):
             entry = make_entry(
@@ -272,20 +349,20 @@ class StoreContract:
                 app_id=f"app {name}",
                 time=after(hours=-number),
             )
-            for _ in range(number + 1):
-                store.record_entries([replace(entry, key=f"{entry.key} {_}")])
+            store.record_entries(
+                [replace(entry, key=f"{entry.key} {one}") for one in range(number + 1)]
+            )
         store.solve_ticket(store.get_tickets(query=Query(texts=("title of a",)))[0].ticket_id)
 
-        up = store.get_tickets(field)
-        down = store.get_tickets(f"-{field}")
+        for field in (*FIELDS, "first_time"):
+            up = store.get_tickets(field)
+            down = store.get_tickets(f"-{field}")
 
-        def key(ticket):
-            return ticket.status.first_time if field == "first_time" else getattr(ticket, field)
-
-        values = [key(ticket) for ticket in up]
-        assert len(values) == 3
-        assert values == sorted(values)
-        assert down == up[::-1]
+            owner = [ticket.status if field == "first_time" else ticket for ticket in up]
+            values = [getattr(one, field) for one in owner]
+            assert len(values) == 3, field
+            assert values == sorted(values), field
+            assert down == up[::-1], field
 
     @pytest.mark.rule("TK-5")
     def test_the_most_recent_comes_first_unless_said_otherwise(self, store):
@@ -299,56 +376,46 @@ class StoreContract:
         assert times == [after(hours=1), after(hours=0.5)]
 
     @pytest.mark.rule("TK-5", "TK-7")
-    @pytest.mark.parametrize("order_by", ["level", "-level", "-last_occurrence_time"])
-    def test_paging_is_stable_where_all_are_equal(self, store, order_by):
+    def test_paging_is_stable_where_all_are_equal(self, store):
         """Every ticket is on exactly one page; equals are ordered by id, in the same direction."""
         store.record_entries([make_entry(f"t{number}") for number in range(23)])
 
-        pages = [store.get_tickets(order_by, 5, offset) for offset in range(0, 30, 5)]
+        for order_by in ("level", "-level", "-last_occurrence_time"):
+            pages = [store.get_tickets(order_by, 5, offset) for offset in range(0, 30, 5)]
 
-        assert [len(page) for page in pages] == [5, 5, 5, 5, 3, 0]
-        ids = [ticket.ticket_id for page in pages for ticket in page]
-        assert ids == sorted(set(ids), reverse=order_by.startswith("-"))
-        assert len(ids) == 23
+            assert [len(page) for page in pages] == [5, 5, 5, 5, 3, 0]
+            ids = [ticket.ticket_id for page in pages for ticket in page]
+            assert ids == sorted(set(ids), reverse=order_by.startswith("-"))
+            assert len(ids) == 23
 
     @pytest.mark.rule("TK-5", "TK-7")
-    @pytest.mark.parametrize("order_by", ["time", "-time", "app_id", "-ticket_id"])
-    def test_paging_of_occurrences_is_stable_where_all_are_equal(self, store, order_by):
+    def test_paging_of_occurrences_is_stable_where_all_are_equal(self, store):
         """Every occurrence is on exactly one page."""
         ticket_id = self.ticket_of(store, make_entry("a"))
         store.record_entries([make_entry("a") for _ in range(12)])
 
-        pages = [
-            store.get_occurrences(ticket_id, order_by, 5, offset) for offset in range(0, 20, 5)
-        ]
+        for order_by in ("time", "-time", "app_id", "-ticket_id"):
+            pages = [
+                store.get_occurrences(ticket_id, order_by, 5, offset) for offset in range(0, 20, 5)
+            ]
 
-        assert [len(page) for page in pages] == [5, 5, 3, 0]
-        ids = [found.occurrence_id for page in pages for found in page]
-        assert ids == sorted(set(ids), reverse=order_by.startswith("-"))
-        assert len(ids) == 13
+            assert [len(page) for page in pages] == [5, 5, 3, 0]
+            ids = [found.occurrence_id for page in pages for found in page]
+            assert ids == sorted(set(ids), reverse=order_by.startswith("-"))
+            assert len(ids) == 13
 
     @pytest.mark.rule("TK-6")
-    @pytest.mark.parametrize(
-        ("order_by", "error"),
-        [
-            ("color", KeyError),
-            ("-color", KeyError),
-            ("--level", KeyError),
-            ("level; drop table", KeyError),
-            ("_id", KeyError),
-            ("state", KeyError),
-            ("", ValueError),
-            ("-", ValueError),
-        ],
-    )
-    def test_an_order_by_no_field_is_refused(self, store, order_by, error):
+    def test_an_order_by_no_field_is_refused(self, store):
         """Unknown fields are KeyErrors, no field is a ValueError, for tickets and occurrences."""
         ticket_id = self.ticket_of(store, make_entry("a"))
+        unknown = ("color", "-color", "--level", "level; drop table", "_id", "state")
+        errors = {**dict.fromkeys(unknown, KeyError), "": ValueError, "-": ValueError}
 
-        with pytest.raises(error):
-            store.get_tickets(order_by)
-        with pytest.raises(error):
-            store.get_occurrences(ticket_id, order_by)
+        for order_by, error in errors.items():
+            with pytest.raises(error):
+                store.get_tickets(order_by)
+            with pytest.raises(error):
+                store.get_occurrences(ticket_id, order_by)
 
     @pytest.mark.rule("TK-7")
     def test_a_page_past_the_end_is_empty(self, store):
@@ -359,7 +426,7 @@ class StoreContract:
         assert store.get_occurrences(ticket_id, offset=100) == []
         assert store.get_history(ticket_id, offset=100) == []
 
-    @pytest.mark.rule("TK-8", "TK-9")
+    @pytest.mark.rule("TK-8", "TK-9", "Q-11")
     def test_an_unknown_ticket_is_none_and_changing_it_does_nothing(self, store, unknown_id):
         """Each method says so in its way, and what is there stays as it is."""
         ticket_id = self.ticket_of(store, make_entry("a"))
@@ -656,45 +723,31 @@ class StoreContract:
         assert self.actions_of(store, ticket_id) == ["regressed", "solved", "created"]
         assert [item.actor for item in store.get_history(ticket_id)] == ["", "ann", ""]
 
-    @pytest.mark.parametrize(
-        ("solved_in", "release", "event"),
-        [
-            ("1.10", "1.9", "again"),
-            ("1.10", "1.10rc1", "again"),
-            ("1.10", "1.10", "regressed"),
-            ("1.10", "1.10.0", "regressed"),
-            ("1.10", "2.0", "regressed"),
-            ("1.10", None, "regressed"),
-            ("build-b", "build-a", "again"),
-            ("build-a", "build-b", "regressed"),
-            ("build-b", "build-b", "regressed"),
-            ("never-seen", "build-b", "again"),
-            ("never-seen", "never-seen", "regressed"),
-            ("never-seen", "build-after", "regressed"),
-            ("build-b", "build-after", "regressed"),
-            ("build-b", "1.0", "regressed"),
-        ],
-    )
-    def test_what_is_solved_in_a_release_comes_again_only_from_there_on(
-        self, store, solved_in, release, event
-    ):
+    def test_what_is_solved_in_a_release_comes_again_only_from_there_on(self, store):
         """Versions are compared as such; else what was seen first is older."""
-        ticket_id = self.ticket_of(store, make_entry("a", release="build-a"))
-        store.record_entries([make_entry("b", release="build-b")])
-        assert store.solve_ticket(ticket_id, release=solved_in) is True
-        assert store.get_ticket(ticket_id).status.solved_in == solved_in
-        store.record_entries([make_entry("b", release="build-after")])
+        for number, (solved_in, release, event) in enumerate(RELEASES):
 
-        [outcome] = store.record_entries([make_entry("a", release=release)])
+            def own(name, number=number):
+                """Return the release of that name that no other case has seen."""
+                return name if name is None or name[0].isdigit() else f"{name}-{number}"
 
-        assert (outcome.event, outcome.count) == (event, 2)
-        ticket = store.get_ticket(ticket_id)
-        if event == "again":
-            assert self.state_of(store, ticket_id) == "solved"
-            assert ticket.status.solved_in == solved_in
-        else:
-            assert self.state_of(store, ticket_id) == "regressed"
-            assert ticket.status.solved_in is None
+            one, other = f"a{number}", f"b{number}"
+            ticket_id = self.ticket_of(store, make_entry(one, release=own("build-a")))
+            store.record_entries([make_entry(other, release=own("build-b"))])
+            assert store.solve_ticket(ticket_id, release=own(solved_in)) is True
+            assert store.get_ticket(ticket_id).status.solved_in == own(solved_in)
+            store.record_entries([make_entry(other, release=own("build-after"))])
+
+            [outcome] = store.record_entries([make_entry(one, release=own(release))])
+
+            assert (outcome.event, outcome.count) == (event, 2), (solved_in, release)
+            ticket = store.get_ticket(ticket_id)
+            if event == "again":
+                assert self.state_of(store, ticket_id) == "solved"
+                assert ticket.status.solved_in == own(solved_in)
+            else:
+                assert self.state_of(store, ticket_id) == "regressed"
+                assert ticket.status.solved_in is None
 
     def test_an_ignored_ticket_only_counts(self, store):
         """For ever, unless something was said."""
@@ -1177,70 +1230,13 @@ class StoreContract:
         store.ignore_ticket(by_name["c"])
         return store
 
-    @pytest.mark.parametrize(
-        ("conditions", "names"),
-        [
-            ({}, "abcd"),
-            ({"states": ("new",)}, "d"),
-            ({"states": ("assigned", "solved")}, "ab"),
-            ({"states": ("ignored",)}, "c"),
-            ({"states": ("regressed",)}, ""),
-            ({"levels": (13, 15)}, "bd"),
-            ({"min_level": 14}, "cd"),
-            ({"channels": ("mail",)}, "c"),
-            ({"channels": ("shop",)}, ""),
-            ({"channels": ("shop.*",)}, "ab"),
-            ({"channels": ("*.orders", "mail")}, "bc"),
-            ({"channels": ("s*.c*t",)}, "a"),
-            ({"channels": ("*",)}, "abcd"),
-            ({"channels": ("",)}, "d"),
-            ({"channels": ("shop_*", "shop%", ".*", "s[h]op.*")}, ""),
-            ({"releases": ("1.1",)}, "ab"),
-            ({"releases": ("1.0",)}, "a"),
-            ({"releases": ("1",)}, ""),
-            ({"environments": ("production",)}, "a"),
-            ({"environments": ("staging", "other")}, "a"),
-            ({"app_ids": ("shop",)}, "ab"),
-            ({"app_ids": ("mail", "generic")}, "cd"),
-            ({"assignees": ("ann",)}, "a"),
-            ({"assignees": ("",)}, "bcd"),
-            ({"assignees": ("", "ann")}, "abcd"),
-            ({"request_ids": ("r-2",)}, "b"),
-            ({"request_ids": ("r-1", "r-2")}, "ab"),
-            ({"request_ids": ("r",)}, ""),
-            ({"seen_since": after(hours=3)}, "cd"),
-            ({"seen_since": after(hours=6, seconds=1)}, ""),
-            ({"first_since": after(hours=1)}, "bcd"),
-            ({"first_since": after(hours=4)}, "d"),
-            ({"min_count": 2}, "ad"),
-            ({"texts": ("keyerror",)}, "a"),
-            ({"texts": ("SHOP.",)}, "ab"),
-            ({"texts": ("shop", "service.b")}, "b"),
-            ({"texts": ("/srv/c.py:1",)}, "c"),
-            ({"texts": ("100%",)}, "b"),
-            ({"texts": ("%",)}, "b"),
-            ({"texts": ("1_0",)}, ""),
-            ({"texts": ("k_1",)}, "b"),
-            ({"texts": ("c:\\disk",)}, "b"),
-            ({"texts": ("käse",)}, "b"),
-            ({"texts": ("[a](.)+",)}, "c"),
-            ({"texts": ("(",)}, "c"),
-            ({"texts": ("' or 1=1 --",)}, ""),
-            ({"texts": ('"$where"',)}, ""),
-            ({"excluded": (Query(states=("new",)),)}, "abc"),
-            ({"excluded": (Query(states=("new",)), Query(channels=("shop.*",)))}, "c"),
-            ({"excluded": (Query(app_ids=("shop",), releases=("1.0",)),)}, "bcd"),
-            ({"excluded": (Query(assignees=("",)),)}, "a"),
-            ({"excluded": (EVERYTHING,)}, ""),
-            ({"excluded": (Query(texts=("käse",)), Query(request_ids=("r-1",)))}, "cd"),
-            ({"excluded": (Query(excluded=(Query(levels=(10,)),)),)}, "a"),
-            ({"min_level": 13, "min_count": 2, "texts": ("service",)}, "d"),
-            ({"releases": ("1.1",), "environments": ("staging",)}, "a"),
-        ],
-    )
-    def test_a_ticket_is_found_if_it_meets_all_conditions(self, filled, conditions, names):
+    def test_a_ticket_is_found_if_it_meets_all_conditions(self, filled):
         """Of the values of one condition any, of the conditions all; texts stand for themselves."""
-        assert "".join(self.found(filled, **conditions)) == names
+        found = [
+            (conditions, "".join(self.found(filled, **conditions))) for conditions, _ in SEARCHES
+        ]
+
+        assert found == SEARCHES
 
     def test_a_search_is_ordered_and_paged_as_everything_else(self, filled):
         """Order and page are those of the tickets that are found."""
@@ -1250,20 +1246,17 @@ class StoreContract:
         assert self.names(filled.get_tickets("-level", 2, 2, query)) == ["b"]
         assert self.names(filled.get_tickets("first_time", 1, 1, query)) == ["c"]
 
-    @pytest.mark.parametrize(
-        ("field", "values"),
-        [
-            ("channel", ["mail", "shop.cart", "shop.orders"]),
-            ("app_id", ["generic", "mail", "shop"]),
-            ("assignee", ["ann"]),
-            ("release", ["1.0", "1.1"]),
-            ("environment", ["production", "staging"]),
-        ],
-    )
-    def test_the_values_that_tickets_have_are_listed(self, filled, field, values):
+    def test_the_values_that_tickets_have_are_listed(self, filled):
         """In their order, none twice, empty ones left aside."""
-        assert filled.get_values(field) == values
-        assert filled.get_values(field, 1) == values[:1]
+        for field, values in {
+            "channel": ["mail", "shop.cart", "shop.orders"],
+            "app_id": ["generic", "mail", "shop"],
+            "assignee": ["ann"],
+            "release": ["1.0", "1.1"],
+            "environment": ["production", "staging"],
+        }.items():
+            assert filled.get_values(field) == values
+            assert filled.get_values(field, 1) == values[:1]
 
     # -- trackers, tokens
 
@@ -1343,6 +1336,38 @@ class StoreContract:
             later,
         ]
 
+    def test_who_tells_a_tracker_one_thing_takes_nothing_back(self, store):
+        """What is not said stays, and the number that was told does not fall."""
+        ticket_id = self.ticket_of(store, make_entry("a"))
+        filed = TrackerIssue(ticket_id, "redmine", "7", "https://example.org/7", 100)
+        store.save_issue(filed)
+
+        store.save_issue(TrackerIssue(ticket_id, "redmine", is_open=False))
+        store.save_issue(TrackerIssue(ticket_id, "redmine", commented_at=10, is_open=None))
+        store.save_issue(TrackerIssue(ticket_id, "trac", commented_at=10, is_open=None))
+
+        assert store.get_issue(ticket_id, "redmine") == replace(filed, is_open=False)
+        assert store.get_issue(ticket_id, "trac") == TrackerIssue(ticket_id, "trac", None, None, 10)
+
+    def test_processes_that_tell_a_tracker_at_once_lose_nothing(self, store, make_store):
+        """One counts, the other closes: in whatever order, both is known afterwards."""
+        ticket_id = self.ticket_of(store, make_entry("a"))
+        store.save_issue(TrackerIssue(ticket_id, "redmine", "7"))
+        stores = [make_store() for _ in range(2)]
+
+        def tell(index):
+            told = {"commented_at": index, "is_open": None} if index else {"is_open": False}
+            stores[index % 2].save_issue(TrackerIssue(ticket_id, "redmine", **told))
+
+        answers = in_threads(8, tell)
+
+        assert answers == [None] * 8
+        assert store.get_issue(ticket_id, "redmine") == TrackerIssue(
+            ticket_id, "redmine", "7", None, 7, False
+        )
+        for one in stores:
+            one.close()
+
     def test_tokens_are_known_by_their_digest(self, store):
         """With their name and what they are good for; removed, they are unknown."""
         digests = [sha1(name.encode()).hexdigest() * 2 for name in "abc"]
@@ -1367,24 +1392,24 @@ class StoreContract:
     # -- many at once
 
     def test_eight_threads_count_exactly(self, store):
-        """800 records on 20 tickets: 20 tickets, 20 of them new, and as many counted as stored."""
+        """320 records on 20 tickets: 20 tickets, 20 of them new, and as many counted as stored."""
 
         def work(index):
             events = []
-            for number in range(0, 100, 5):
+            for number in range(0, 40, 5):
                 batch = [make_entry(f"t{(number + index + more) % 20}") for more in range(5)]
                 events += self.record(store, *batch)
             return events
 
         events = [event for found in in_threads(8, work) for event in found]
 
-        assert sorted(events) == ["again"] * 780 + ["new"] * 20
+        assert sorted(events) == ["again"] * 300 + ["new"] * 20
         tickets = store.get_tickets()
         assert len(tickets) == 20
-        assert [ticket.occurrence_count for ticket in tickets] == [40] * 20
-        assert [len(ticket.get_occurrences(limit=100)) for ticket in tickets] == [40] * 20
+        assert [ticket.occurrence_count for ticket in tickets] == [16] * 20
+        assert [len(ticket.get_occurrences(limit=100)) for ticket in tickets] == [16] * 20
         ids = [ticket.ticket_id for ticket in tickets]
-        assert store.get_counts(ids, START, START, "hour") == {one: [40] for one in ids}
+        assert store.get_counts(ids, START, START, "hour") == {one: [16] for one in ids}
 
     def test_eight_threads_agree_on_fingerprints(self, store):
         """Each fingerprint is one ticket, though each thread meets it on lines of its own."""
@@ -1445,8 +1470,8 @@ class StoreContract:
             "quotes ' \" ` \\ ; -- /* */ %s {0} $set",
             "<script>alert(1)</script>",
             "emoji 🧀 and ﷽",
-            "x" * 1_000_000,
-            "\ud83d" * 100_000,
+            "x" * 100_000,
+            "\ud83d" * 20_000,
             " \t\r\n ",
             "",
         ],

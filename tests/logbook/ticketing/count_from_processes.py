@@ -1,15 +1,13 @@
 """A process among several that count records on the same tickets; run as a program.
 
-    python count_from_processes.py URI PREFIX NUMBER RECORDS TICKETS BATCH HOW
-
-Says ``ready``, waits for a line, counts, and says in JSON how long it took and what went wrong.
-*HOW* is ``store``, or ``read, then write``: what happens to those who look before they write.
+Reads a line of JSON that says what to count, and where; says ``ready``; waits for a line; counts;
+and says in JSON what went wrong.  So again, until there is nothing more to be read.  *how* is
+``store``, or ``read, then write``: what happens to those who look before they write.
 """
 
 import json
 import random
 import sys
-import time
 from datetime import datetime
 from hashlib import sha1
 
@@ -68,8 +66,8 @@ def read_then_write(store, entries):
             )
 
 
-def main(uri, prefix, process, records, tickets, batch, how):
-    records, tickets, batch = int(records), int(tickets), int(batch)
+def count(uri, prefix, how, process, records, tickets, batch):
+    """Count *records* on *tickets*, each of them once at least, and return what went wrong."""
     # Whoever waits for SQLite's lock gets it by chance, and the machine may be busy.
     store = SQLAlchemyBackend(uri=uri, table_prefix=prefix, lock_timeout=60)
     chosen = random.Random(process)
@@ -79,7 +77,6 @@ def main(uri, prefix, process, records, tickets, batch, how):
     errors = []
     print("ready", flush=True)
     sys.stdin.readline()
-    begin = time.perf_counter()
     for place in range(0, records, batch):
         part = entries[place : place + batch]
         try:
@@ -89,10 +86,10 @@ def main(uri, prefix, process, records, tickets, batch, how):
                 read_then_write(store, part)
         except Exception as error:
             errors.append(f"{type(error).__name__}: {error}"[:500])
-    seconds = time.perf_counter() - begin
     store.close()
-    print(json.dumps({"seconds": seconds, "errors": errors}), flush=True)
+    return errors
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for line in iter(sys.stdin.readline, ""):
+        print(json.dumps(count(**json.loads(line))), flush=True)

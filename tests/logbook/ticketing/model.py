@@ -593,7 +593,15 @@ class DictStore(BackendBase):
     def save_issue(self, issue):
         with self._changing():
             if issue.ticket_id in self.tickets:
-                self.issues[issue.ticket_id, issue.tracker] = issue
+                key = issue.ticket_id, issue.tracker
+                known = self.issues.get(key, TrackerIssue(*key))
+                self.issues[key] = TrackerIssue(
+                    *key,
+                    known.issue_id if issue.issue_id is None else issue.issue_id,
+                    known.url if issue.url is None else issue.url,
+                    max(known.commented_at, issue.commented_at),
+                    known.is_open if issue.is_open is None else issue.is_open,
+                )
                 self.claims.setdefault((issue.ticket_id, issue.tracker), self.clock())
 
     def get_issue(self, ticket_id, tracker):

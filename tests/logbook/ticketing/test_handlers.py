@@ -14,7 +14,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sprockets.logbook import FingersCrossedHandler, Flags, GroupHandler, Logger, LogRecord
+from sprockets.logbook import (
+    FingersCrossedHandler,
+    Flags,
+    GroupHandler,
+    Logger,
+    LogRecord,
+    _clock,
+)
 from sprockets.logbook.delivery import Retry, Spool
 from sprockets.logbook.ticketing import (
     BackendBase,
@@ -32,7 +39,13 @@ from sprockets.logbook.ticketing import (
 from sprockets.logbook.ticketing._aftermath import RETENTION_INTERVAL
 from sprockets.logbook.ticketing._alerts import CHANNEL
 from sprockets.logbook.ticketing._deferred import DeferredBackend
-from sprockets.logbook.ticketing._making import MAX_DATA, MAX_LEADING, make_entry, record_json
+from sprockets.logbook.ticketing._making import (
+    MAX_DATA,
+    MAX_LEADING,
+    make_entry,
+    new_key,
+    record_json,
+)
 from sprockets.logbook.ticketing._resting import Gate
 from sprockets.logbook.ticketing._verdicts import verdict_on
 from tests.logbook.ticketing.sql import database
@@ -140,7 +153,7 @@ def test_the_hash_is_logbooks(level, channel, salt, digest):
     assert handler.hash_record(record_at(level, channel)) == digest
 
 
-@pytest.mark.rule("TI-4", "HL-3")
+@pytest.mark.rule("TI-4", "HL-3", "Q-10")
 def test_a_salt_is_text_or_bytes():
     """An empty one is one, too; a subclass may add more."""
     record = record_at()
@@ -253,7 +266,7 @@ def test_five_rounds_of_two_calls_and_two_exceptions_are_three_tickets(url):
     handler.close()
 
 
-@pytest.mark.rule("TI-7", "TI-13")
+@pytest.mark.rule("TI-7", "TI-13", "P-T3")
 def test_an_entry_has_everything_a_store_needs(make):
     """Levels are not limited; custom fields that can be looked for are there by themselves."""
     handler = make(app_id="web", release="1.2", environment="test")
@@ -298,6 +311,20 @@ def test_storing_happens_behind_the_callers_back(make):
     assert len(db.threads) == 1
     assert threading.get_ident() not in db.threads
     assert handler.statistics()["events"] == {"new": 2, "again": 1_199}
+
+
+def test_names_of_occurrences_sort_by_when_they_were_given(monkeypatch):
+    """So an index of them grows at its end; what is named in one instant differs all the same."""
+    times = [1_000, 1_000, 2_000_000_000, 1_800_000_000_000_000_000]
+    clock = iter(times)
+    monkeypatch.setattr(_clock, "time_ns", lambda: next(clock))
+
+    keys = [new_key() for _ in times]
+
+    moments = [key[:16] for key in keys]
+    assert moments == sorted(moments)
+    assert len(set(moments)) == 3
+    assert len(set(keys)) == 4
 
 
 def test_a_record_that_a_queue_named_keeps_its_name(make):

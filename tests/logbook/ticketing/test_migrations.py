@@ -1,8 +1,10 @@
 """Tables: made when a database is opened, whoever wrote it and however many open it at once."""
 
 import json
+import os
 import subprocess
 import sys
+import traceback
 from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -213,29 +215,29 @@ def test_many_may_open_an_empty_database_at_once(database):
 
 def test_many_processes_may_open_an_empty_database_at_once(database):
     """As the workers of a service do when it starts."""
-    code = (
-        "import sys; sys.stdin.readline()\n"
-        "from sprockets.logbook.ticketing._sqlalchemy import SQLAlchemyBackend\n"
-        "store = SQLAlchemyBackend(uri=sys.argv[1], table_prefix=sys.argv[2])\n"
-        "print(store.count_tickets()); store.close()\n"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, database.uri, database.prefix],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    waited_for, starting = os.pipe()
+    children = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(starting)
+                os.read(waited_for, 1)
+                store = database.open()
+                assert store.count_tickets() == 0
+                store.close()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    os.close(waited_for)
+    # The end of it is what they wait for.
+    os.close(starting)
 
-    answers = [process.communicate(timeout=120) for process in processes]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
 
-    assert answers == [("0\n", "")] * 4
+    assert codes == [0] * 4
 
 
 def test_a_migration_that_was_torn_is_done_again(database, engine):
@@ -273,15 +275,15 @@ def test_a_database_of_a_later_release_is_refused(database, engine):
 
 @pytest.mark.rule("SA-1", "SA-9", "SA-18")
 def test_a_store_of_logbook_is_read_and_continued_and_read_by_logbook(file, logbook):
-    """A thousand tickets: listed, searched, solved, counted on; neither side loses any."""
-    logbook("write", 1_000)
+    """Three hundred tickets: listed, searched, solved, counted on; neither side loses any."""
+    logbook("write", 300)
     before = logbook("list")
     store = file.open()
 
     tickets = store.get_tickets("ticket_id", limit=5_000)
 
-    assert store.count_tickets() == 1_000
-    assert [ticket.occurrence_count for ticket in tickets] == [3] + [1] * 999
+    assert store.count_tickets() == 300
+    assert [ticket.occurrence_count for ticket in tickets] == [3] + [1] * 299
     assert all(
         type(ticket.record_hash) is str and len(ticket.record_hash) == 40 for ticket in tickets
     )
@@ -292,7 +294,7 @@ def test_a_store_of_logbook_is_read_and_continued_and_read_by_logbook(file, logb
     found = tickets[0].get_occurrences()
     assert [(one.message, one.extra["number"]) for one in found] == [("hello 0", 0)] * 3
     assert tickets[0].status.first_time == found[-1].time
-    assert store.count_tickets(Query(texts=("Channel 99",))) == 11
+    assert store.count_tickets(Query(texts=("Channel 29",))) == 11
     hour = found[0].time
     assert store.get_counts([tickets[0].ticket_id], found[-1].time, hour, "day")[
         tickets[0].ticket_id
@@ -303,8 +305,8 @@ def test_a_store_of_logbook_is_read_and_continued_and_read_by_logbook(file, logb
     outcomes = store.record_entries([*entries, replace(entries[0], key="more")])
 
     assert [outcome.ticket_id for outcome in outcomes[:-1]] == [one.ticket_id for one in tickets]
-    assert [outcome.event for outcome in outcomes] == ["again", "regressed"] + ["again"] * 999
-    assert store.count_tickets() == 1_000
+    assert [outcome.event for outcome in outcomes] == ["again", "regressed"] + ["again"] * 299
+    assert store.count_tickets() == 300
     assert store.get_ticket(tickets[0].ticket_id).occurrence_count == 5
     store.solve_ticket(tickets[2].ticket_id)
     store.close()
@@ -312,7 +314,7 @@ def test_a_store_of_logbook_is_read_and_continued_and_read_by_logbook(file, logb
     logbook("again")
     listed = logbook("list")
     assert [one["channel"] for one in listed] == [one["channel"] for one in before]
-    assert [one["count"] for one in listed] == [6] + [2] * 999
+    assert [one["count"] for one in listed] == [6] + [2] * 299
     assert [one["solved"] for one in listed[:4]] == [False, False, True, False]
     assert sorted(listed[0]["messages"]) == ["hello 0"] * 4 + ["x"] * 2
 

@@ -11,8 +11,8 @@ from sprockets._support.optional import MissingDependency
 from sprockets.logbook.record import LogRecord
 from sprockets.logbook.ticketing import _sql_database
 from sprockets.logbook.ticketing._sql_database import is_in_memory, url_of
-from sprockets.logbook.ticketing._sql_states import is_older_version
 from sprockets.logbook.ticketing._sqlalchemy import SQLAlchemyBackend
+from sprockets.logbook.ticketing._states import is_older_version
 from tests import services
 from tests.logbook.ticketing.contract import in_threads, make_entry
 from tests.logbook.ticketing.sql import database
@@ -147,10 +147,10 @@ def test_no_connection_stays_open_after_a_call_or_an_error(store):
 def test_a_ticket_that_another_makes_meanwhile_is_found_at_the_next_try(file, monkeypatch):
     """The occurrence is counted on it, once."""
     store, other = file.open(), file.open()
-    find_ways, calls = _sql_recording().find_ways, []
+    find, calls = _sql_recording().find, []
 
     def late(work, entries):
-        found = find_ways(work, entries)
+        found = find(work, entries)
         calls.append(found)
         if len(calls) == 1:
             # As if the answer were older than what the other has written.
@@ -158,7 +158,7 @@ def test_a_ticket_that_another_makes_meanwhile_is_found_at_the_next_try(file, mo
         return found
 
     other.record_entries([make_entry("a")])
-    monkeypatch.setattr(_sql_recording(), "find_ways", late)
+    monkeypatch.setattr(_sql_recording(), "find", late)
 
     [outcome] = store.record_entries([make_entry("a")])
 
@@ -174,7 +174,7 @@ def _sql_recording():
     return found
 
 
-@pytest.mark.rule("SA-17")
+@pytest.mark.rule("SA-17", "Q-9")
 def test_old_spellings_of_urls_are_understood():
     """And the drivers are ours unless others are named."""
     assert url_of("postgres://u:p@h/d").drivername == "postgresql+psycopg"

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 import sqlalchemy as sa
@@ -61,40 +61,54 @@ def sums(store):
 # -- many processes
 
 
-def count_from_processes(found, how, *, processes, records, tickets, batch):
-    """Count from *processes* that begin at once; return what went wrong."""
-    arguments = [found.uri, found.prefix]
-    numbers = [str(number) for number in (records, tickets, batch)]
+@pytest.fixture(name="workers", scope="module")
+def _workers():
+    """Eight processes that count what they are told to, as often as they are."""
     workers = [
         subprocess.Popen(
-            [sys.executable, str(COUNTING), *arguments, str(index), *numbers, how],
+            [sys.executable, str(COUNTING)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for index in range(processes)
+        for _ in range(8)
     ]
+    yield workers
+    for worker in workers:
+        worker.communicate(timeout=LIMIT)
+
+
+def count_from_processes(workers, found, how, **numbers):
+    """Have *workers* begin to count at once; return what went wrong."""
+
+    def tell(worker, line):
+        worker.stdin.write(f"{line}\n")
+        worker.stdin.flush()
+
+    def kill():
+        for worker in workers:
+            worker.kill()
+
+    watchdog = Timer(4 * LIMIT, kill)
+    watchdog.start()
     try:
+        for index, worker in enumerate(workers):
+            where = {"uri": found.uri, "prefix": found.prefix, "how": how, "process": index}
+            tell(worker, json.dumps({**where, **numbers}))
         for worker in workers:
             assert worker.stdout.readline() == "ready\n"
         for worker in workers:
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        answers = [json.loads(worker.communicate(timeout=240)[0]) for worker in workers]
+            tell(worker, "go")
+        return [error for worker in workers for error in json.loads(worker.stdout.readline())]
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
-    return [error for answer in answers for error in answer["errors"]]
+        watchdog.cancel()
 
 
-def test_eight_processes_count_exactly(database):
+def test_eight_processes_count_exactly(database, workers):
     """200 tickets, and each record once on one of them, without an error."""
     store = database.open()
 
-    errors = count_from_processes(
-        database, "store", processes=8, records=500, tickets=200, batch=100
-    )
+    errors = count_from_processes(workers, database, "store", records=500, tickets=200, batch=100)
 
     assert errors == []
     assert sums(store) == (200, 4_000, 4_000)
@@ -105,12 +119,12 @@ def test_eight_processes_count_exactly(database):
     store.close()
 
 
-def test_who_reads_before_he_writes_loses_some(database):
+def test_who_reads_before_he_writes_loses_some(database, workers):
     """The control: without upserts and locks, the same processes fail."""
     store = database.open()
 
     errors = count_from_processes(
-        database, "read, then write", processes=4, records=100, tickets=50, batch=50
+        workers[:4], database, "read, then write", records=100, tickets=50, batch=50
     )
 
     assert errors or sums(store) != (50, 400, 400)

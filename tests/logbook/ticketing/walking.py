@@ -257,9 +257,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def file(self, place, tracker, number):
         if ticket := self.ticket_at(place):
+            found = []
             for store, ticket_id in ((self.model, ticket), (self.store, self.ids[ticket])):
                 store.save_issue(TrackerIssue(ticket_id, tracker, "7", None, number))
-                assert store.get_issue(ticket_id, tracker).commented_at == number
+                found.append(store.get_issue(ticket_id, tracker).commented_at)
+            assert found[0] == found[1] >= number
 
     def search(self, given, excluded):
         if self.is_trimmed:
