@@ -15,7 +15,7 @@ from sprockets.logbook.delivery import Delivery, Retry
 from sprockets.logbook.ticketing._backend import BackendBase
 from sprockets.logbook.ticketing._model import Ticket, TrackerIssue
 from sprockets.logbook.ticketing._search import Query
-from sprockets.logbook.ticketing._trackers import _wording
+from sprockets.logbook.ticketing._trackers import _errands, _wording
 from sprockets.logbook.ticketing._trackers._base import (
     Issue,
     RateLimitedError,
@@ -24,16 +24,19 @@ from sprockets.logbook.ticketing._trackers._base import (
     TrackerError,
     UnansweredError,
 )
-from sprockets.logbook.ticketing._trackers._jobs import Job, Manners
-
-MAX_REMEMBERED: Final = 10_000
-"""Tickets of which a process remembers what it did about them."""
+from sprockets.logbook.ticketing._trackers._comparison import (
+    MAX_REMEMBERED,
+    Comparison,
+    remember,
+)
+from sprockets.logbook.ticketing._trackers._jobs import DONE_BY_PEOPLE, OPEN, Job, Manners
 
 _CATCH_UP: Final = 100
 _MAX_TRIES: Final = 10
 _MINUTE: Final = 60.0
 _PACE: Final = 10.0
 _LAST_TRY: Final = 0.5
+_MAX_MERGED: Final = 10
 
 
 class Desk:
@@ -72,6 +75,10 @@ class Desk:
         self._made: OrderedDict[Any, Issue] = OrderedDict()
         self._paced_until = float("-inf")
         self._has_caught_up = False
+        # Of issues: whether they were opened or closed here.
+        self.told: OrderedDict[Any, bool] = OrderedDict()
+        self._comparison = Comparison(tracker.name)
+        self._is_to_look = False
         self._busy = threading.Lock()
         self.engine = Delivery(
             self._deliver,
@@ -109,6 +116,13 @@ class Desk:
         """Have *job* done; waits for nothing."""
         self.engine.put(job)
 
+    def look(self) -> None:
+        """Have tickets compared with their issues; waits for nothing."""
+        if not self._is_to_look or not self.engine.statistics()["queued"]:
+            # Else the last one is still to come: the tracker is away.
+            self._is_to_look = True
+            self.engine.put(Job(None, "look"))
+
     def flush(self, timeout: float) -> bool:
         """Wait until all is done, or is put off again; return whether it is."""
         end = monotonic() + timeout
@@ -140,6 +154,9 @@ class Desk:
         self._made = OrderedDict()
         self._paced_until = float("-inf")
         self._has_caught_up = False
+        self.told = OrderedDict()
+        self._comparison = Comparison(self.tracker.name)
+        self._is_to_look = False
         self.counts = Counter()
         self.refused = Counter()
 
@@ -169,7 +186,8 @@ class Desk:
         for job in jobs:
             self.engine.put(job)
 
-    def _put_off(self, job: Job, why: str) -> None:
+    def put_off(self, job: Job, why: str) -> None:
+        """Have *job* done later, and count *why*."""
         self.counts["put_off"] += 1
         self.counts[why] += 1
         self.later.put(job)
@@ -177,6 +195,22 @@ class Desk:
     def _give_up(self, job: Any, error: BaseException) -> None:
         self.refused[type(error).__name__] += 1
         self.last_refusal = str(error)[:500]
+        if job.is_found:
+            # To find it again and again would not help.
+            self._comparison.note(job.ticket_id, job.reason)
+        if job.is_found or job.reason not in DONE_BY_PEOPLE:
+            return
+        try:
+            # Whoever did it looks at the ticket, not at our counts.
+            self.db.add_history(
+                job.other if job.reason == "merged" else job.ticket_id,
+                "refused",
+                f"{self.tracker.name}: {self.last_refusal}",
+                tracker=self.tracker.name,
+                reason=job.reason,
+            )
+        except Exception:  # noqa: BLE001 - counted above; the store may be what failed
+            self.counts["unwritten"] += 1
 
     def do(self, job: Job) -> None:
         """Do *job*, or put it off; raises what keeps it from being done now.
@@ -187,27 +221,44 @@ class Desk:
             OSError: The tracker is not there.
             RuntimeError: The tracker failed.
         """
-        ticket = self.db.get_ticket(job.ticket_id)
-        if ticket is not None and ticket.status.merged_into is not None:
-            ticket = self.db.get_ticket(ticket.status.merged_into)
-        if ticket is None:
-            self.counts["skipped"] += 1
-            return
         try:
-            self._tell(job, ticket)
+            if job.reason in _errands.BY_REASON:
+                _errands.BY_REASON[job.reason](self, job)
+            elif job.reason == "look":
+                self._look()
+            else:
+                self._do(job)
         except RateLimitedError:
             self.counts["limited"] += 1
             raise
+
+    def _do(self, job: Job) -> None:
+        ticket = self.find_ticket(job.ticket_id)
+        if ticket is None:
+            self.counts["skipped"] += 1
+            return
+        self._tell(job, ticket)
+
+    def find_ticket(self, ticket_id: Any) -> Ticket | None:
+        """Return a ticket; of one that was merged, the one that counts for it now."""
+        ticket = self.db.get_ticket(ticket_id)
+        for _ in range(_MAX_MERGED):
+            if ticket is None or ticket.status.merged_into is None:
+                break
+            ticket = self.db.get_ticket(ticket.status.merged_into)
+        return ticket
 
     def _tell(self, job: Job, ticket: Ticket) -> None:
         known = self.db.get_issue(ticket.ticket_id, self.tracker.name)
         is_filed = known is not None and known.issue_id is not None
         if not is_filed:
-            if job.reason != "solved" and ticket.status.state in ("new", "assigned", "regressed"):
+            # What occurs was looked at before; what people open again need not be that bad.
+            is_bad = job.reason != "reopened" or ticket.level >= self.manners.min_level
+            if job.reason != "solved" and ticket.status.state in OPEN and is_bad:
                 self._file(job, ticket)
             elif known is not None:
                 # Somebody is filing it: it will have to be closed then.
-                self._put_off(job, "claimed")
+                self.put_off(job, "claimed")
             else:
                 self.counts["skipped"] += 1
             return
@@ -217,7 +268,7 @@ class Desk:
         elif job.reason in ("regressed", "reopened"):
             self._reopen(job, ticket, known)
         elif job.reason == "solved":
-            self._close(ticket, known)
+            self._close(job, ticket, known)
 
     # -- one issue
 
@@ -227,10 +278,10 @@ class Desk:
         issue = self._made.get(ticket_id)
         if issue is None:
             if clock() < self._paced_until:
-                self._put_off(job, "paced")
+                self.put_off(job, "paced")
                 return
             if not self._has_claim(ticket_id):
-                self._put_off(job, "claimed")
+                self.put_off(job, "claimed")
                 return
             marker = _wording.marker_of(ticket)
             issue = self.tracker.find(marker)
@@ -238,16 +289,16 @@ class Desk:
                 self.counts["found"] += 1
             elif clock() - self._claimed[ticket_id] >= patience / 2:
                 # Looking took so long that somebody else may be at it before it is made.
-                self._put_off(job, "claimed")
+                self.put_off(job, "claimed")
                 return
             elif not self._has_slot():
-                self._put_off(job, "paced")
+                self.put_off(job, "paced")
                 return
             else:
                 issue = self._create(job, ticket, marker)
                 if issue is None:
                     return
-            _remember(self._made, ticket_id, issue)
+            remember(self._made, ticket_id, issue)
         if not issue.is_open:
             self.tracker.reopen(issue.issue_id, self._text(_wording.regressed_text, ticket))
             self.counts["reopened"] += 1
@@ -263,6 +314,7 @@ class Desk:
                 True,
             )
         )
+        remember(self.told, issue.issue_id, True)
         self._made.pop(ticket_id, None)
         self._claimed.pop(ticket_id, None)
         self.db.add_history(
@@ -288,7 +340,7 @@ class Desk:
             self.last_refusal = str(error)[:500]
             if job.tries >= _MAX_TRIES:
                 raise RefusedError(f"given up after {job.tries} tries: {error}") from error
-            self._put_off(replace(job, tries=job.tries + 1), "uncertain")
+            self.put_off(replace(job, tries=job.tries + 1), "uncertain")
             return None
         self.counts["filed"] += 1
         return issue
@@ -300,14 +352,14 @@ class Desk:
             return True
         now, first = self.manners.now(), _fork.process_id() % limit
         for number in range(first, first + limit):
-            name = self._name_of("slot", number % limit)
+            name = self.name_of("slot", number % limit)
             if self.db.claim(name, now=now, seconds=_MINUTE):
                 return True
         # Until then nobody needs to look for issues that cannot be made.
         self._paced_until = self.manners.clock() + _PACE
         return False
 
-    def _name_of(self, kind: str, which: object) -> str:
+    def name_of(self, kind: str, which: object) -> str:
         """Return the name of a piece of work, in the store."""
         text = f"{self.tracker.name}\0{which}".encode("utf-8", "replace")
         return f"tracker {kind} {hashlib.sha1(text, usedforsecurity=False).hexdigest()}"
@@ -322,7 +374,7 @@ class Desk:
         if self.db.claim_issue(
             ticket_id, self.tracker.name, now=manners.now(), patience=manners.patience
         ):
-            _remember(self._claimed, ticket_id, now)
+            remember(self._claimed, ticket_id, now)
             return True
         return False
 
@@ -334,10 +386,10 @@ class Desk:
         if job.count <= known.commented_at or job.count < reached:
             self.counts["overtaken"] += 1
             return
-        name = self._name_of("comment", ticket.ticket_id)
+        name = self.name_of("comment", ticket.ticket_id)
         now, seconds = self.manners.now(), self.manners.cool_down
         if seconds > 0 and not self.db.claim(name, now=now, seconds=seconds):
-            self._put_off(job, "cooling")
+            self.put_off(job, "cooling")
             return
         assert known.issue_id is not None
         try:
@@ -347,23 +399,23 @@ class Desk:
             # Nobody wants to read it twice, so it is not said again.
             self.counts["unanswered"] += 1
             self.last_refusal = str(error)[:500]
-        self._save(known, commented_at=max(job.count, known.commented_at))
+        self.save(known, commented_at=job.count)
 
     def _reopen(self, job: Job, ticket: Ticket, known: TrackerIssue) -> None:
-        if ticket.status.state == "solved":
+        if ticket.status.state == "solved" or (job.is_found and known.is_open):
             self.counts["overtaken"] += 1
             return
         assert known.issue_id is not None
-        if job.reason == "regressed":
+        if ticket.status.state == "regressed" or job.reason == "regressed":
             text = self._text(_wording.regressed_text, ticket)
         else:
             text = _wording.reopened_text(ticket, self.manners.link(ticket.ticket_id))
         self.tracker.reopen(known.issue_id, text)
         self.counts["reopened"] += 1
-        self._save(known, is_open=True)
+        self.save(known, is_open=True)
 
-    def _close(self, ticket: Ticket, known: TrackerIssue) -> None:
-        if ticket.status.state != "solved":
+    def _close(self, job: Job, ticket: Ticket, known: TrackerIssue) -> None:
+        if ticket.status.state != "solved" or (job.is_found and not known.is_open):
             self.counts["overtaken"] += 1
             return
         assert known.issue_id is not None
@@ -376,14 +428,17 @@ class Desk:
         text = _wording.solved_text(ticket, self.manners.link(ticket.ticket_id))
         self.tracker.close(known.issue_id, text)
         self.counts["closed"] += 1
-        self._save(known, is_open=False)
+        self.save(known, is_open=False)
 
-    def _save(self, known: TrackerIssue, **changes: Any) -> None:
-        # Another process may have told more meanwhile.
-        latest = self.db.get_issue(known.ticket_id, known.tracker) or known
-        if "commented_at" in changes:
-            changes["commented_at"] = max(changes["commented_at"], latest.commented_at)
-        self.db.save_issue(replace(latest, **changes))
+    def save(
+        self, known: TrackerIssue, *, commented_at: int = 0, is_open: bool | None = None
+    ) -> None:
+        """Store what was told of an issue, and nothing else: other processes tell things, too."""
+        if is_open is not None:
+            remember(self.told, known.issue_id, is_open)
+        self.db.save_issue(
+            TrackerIssue(known.ticket_id, known.tracker, None, None, commented_at, is_open)
+        )
 
     def _text(self, wording: Callable[..., Any], ticket: Ticket) -> Any:
         return wording(ticket, ticket.last_occurrence, self.manners.link(ticket.ticket_id))
@@ -393,9 +448,15 @@ class Desk:
 
     # -- what others left
 
+    def _look(self) -> None:
+        self._is_to_look = False
+        jobs = self._comparison.find(self.db, self.manners.now(), self.name_of("look", ""))
+        for job in jobs:
+            self.later.put(job)
+
     def _catch_up(self, known_already: set[Any]) -> None:
         """Look once for issues that a process which is gone had begun to file."""
-        query = Query(states=("new", "assigned", "regressed"), min_level=self.manners.min_level)
+        query = Query(states=OPEN, min_level=self.manners.min_level)
         for ticket in self.db.get_tickets(limit=_CATCH_UP, query=query):
             known = self.db.get_issue(ticket.ticket_id, self.tracker.name)
             is_begun = known is not None and known.issue_id is None
@@ -409,6 +470,7 @@ _COUNTED: Final = (
     "commented",
     "reopened",
     "closed",
+    "adopted",
     "put_off",
     "claimed",
     "paced",
@@ -418,14 +480,8 @@ _COUNTED: Final = (
     "overtaken",
     "skipped",
     "limited",
+    "unwritten",
 )
-
-
-def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > MAX_REMEMBERED:
-        memory.popitem(last=False)
 
 
 def _size_of(_: object) -> int:

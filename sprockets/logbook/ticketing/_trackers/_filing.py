@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -13,9 +13,13 @@ from sprockets.logbook._levels import ERROR, Level, lookup_level
 from sprockets.logbook.delivery import Retry
 from sprockets.logbook.ticketing._backend import BackendBase
 from sprockets.logbook.ticketing._entry import Outcome
+from sprockets.logbook.ticketing._model import TrackerIssue
 from sprockets.logbook.ticketing._trackers._base import Tracker
-from sprockets.logbook.ticketing._trackers._desk import MAX_REMEMBERED, Desk
+from sprockets.logbook.ticketing._trackers._comparison import MAX_REMEMBERED
+from sprockets.logbook.ticketing._trackers._desk import Desk
 from sprockets.logbook.ticketing._trackers._jobs import Job, Manners, Reason
+from sprockets.logbook.ticketing._trackers._kinds import make_tracker
+from sprockets.logbook.ticketing._trackers._watched import WatchedBackend
 
 _caller.register(__file__)
 
@@ -100,6 +104,27 @@ class Filing:
         self._seen: OrderedDict[Any, None] = OrderedDict()
         _fork.hold_at_fork(self)
 
+    @classmethod
+    def of(
+        cls,
+        trackers: Iterable[Tracker | Mapping[str, Any]],
+        db: BackendBase | None = None,
+        **options: Any,
+    ) -> Filing:
+        """Return a filing in *trackers*, some of which may be described.
+
+        Args:
+            trackers: Trackers, or their ``kind`` and what that takes: ``"github"``, ``"gitea"``,
+                ``"gitlab"``, ``"redmine"`` or ``"trac"``.
+            db: The store.
+            **options: As for the constructor.
+
+        Raises:
+            ValueError: There is no such kind, it takes something else, or two have one name.
+        """
+        made = [make_tracker(one) if isinstance(one, Mapping) else one for one in trackers]
+        return cls(db, made, **options)
+
     def __repr__(self) -> str:
         return f"<Filing in {', '.join(desk.tracker.name for desk in self._desks) or 'nothing'}>"
 
@@ -120,9 +145,7 @@ class Filing:
     def observe(self, db: BackendBase, outcomes: Iterable[Outcome]) -> None:
         """Take note of *outcomes*, as a handler tells them of the store it has; see the call."""
         if self.db is None:
-            self.db = db
-            for desk in self._desks:
-                desk.db = db
+            self._take_store(db)
         self(outcomes)
 
     def _job_for(self, outcome: Outcome) -> Job | None:
@@ -151,6 +174,68 @@ class Filing:
         """Have the issues of a ticket reopened that was reopened; waits for nothing."""
         self._put(Job(ticket_id, "reopened"))
 
+    def ticket_merged(self, ticket_id: Any, into: Any) -> None:
+        """Have the issues of a ticket closed that became part of *into*; waits for nothing.
+
+        An issue is that of *into* from now on, if there is none of *into* in that tracker.
+        """
+        self._put(Job(ticket_id, "merged", other=into))
+
+    def ticket_split(self, ticket_id: Any, new_id: Any) -> None:
+        """Have issues made of a ticket that was split off *ticket_id*; waits for nothing.
+
+        The issues of that get a comment.
+        """
+        self._put(Job(new_id, "reopened"))
+        self._put(Job(ticket_id, "split", other=new_id))
+
+    def ticket_deleted(self, ticket_id: Any, issues: Iterable[TrackerIssue]) -> None:
+        """Have the issues closed of a ticket that was deleted; waits for nothing.
+
+        Args:
+            ticket_id: The ticket.
+            issues: What the store said of them before.
+        """
+        self._put(Job(ticket_id, "deleted", issues=tuple(issues)))
+
+    def watch(self, db: BackendBase | None = None) -> BackendBase:
+        """Return a store that does what *db* does, and tells what is done with tickets there.
+
+        What people do by it, such as solving tickets, is told to the trackers; it waits for none
+        of them.  To close it closes *db*.
+
+        Args:
+            db: The store; ``None`` means the one that this has.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if db is None and self.db is None:
+            raise ValueError("this has no store yet; pass one")
+        if self.db is None:
+            self._take_store(db)
+        found = self.db if db is None else db
+        assert found is not None
+        return WatchedBackend(found, self)
+
+    def look(self) -> None:
+        """Have trackers told what they were not told; waits for nothing.
+
+        Tickets that were solved or opened again by whoever has no filing, or was gone before it
+        could be told, are found by comparing: up to 500 of those that occurred last.  What differs
+        two times in a row is told, so ask every minute or so; it costs little if nothing changed.
+        """
+        if self.db is None:
+            return
+        for desk in self._desks:
+            desk.look()
+
+    def _take_store(self, db: BackendBase | None) -> None:
+        self.db = db
+        for desk in self._desks:
+            if db is not None:
+                desk.db = db
+
     def _put(self, job: Job) -> None:
         if self.db is None:
             raise ValueError("this has no store yet; pass one where it is made, as db")
@@ -163,13 +248,14 @@ class Filing:
         """Return for each tracker, by its name, what became of what it was to be told.
 
         ``filed``, ``found`` (an issue that was there already), ``commented``, ``reopened``,
-        ``closed``; ``put_off`` in all, and why: ``claimed`` by another process, ``paced`` since
-        there were many in this minute, ``cooling`` down after the last comment, ``uncertain``
-        whether it was made; ``unanswered`` comments; ``overtaken`` by what happened since;
-        ``skipped`` since there is nothing to file; ``limited``: how often the tracker asked for
-        patience; ``refused``: given up, by kind of error, and the ``last_refusal``; ``delivery``:
-        the counters of the engine; ``waiting``: put off and not back yet; ``left``: put off when
-        it was closed.
+        ``closed``, ``adopted`` from a ticket that was merged; ``put_off`` in all, and why:
+        ``claimed`` by another process, ``paced`` since there were many in this minute, ``cooling``
+        down after the last comment, ``uncertain`` whether it was made; ``unanswered`` comments;
+        ``overtaken`` by what happened since; ``skipped`` since there is nothing to file;
+        ``limited``: how often the tracker asked for patience; ``refused``: given up, by kind of
+        error, and the ``last_refusal``, and how often that could not be told in the history of the
+        ticket (``unwritten``); ``delivery``: the counters of the engine; ``waiting``: put off and
+        not back yet; ``left``: put off when it was closed.
         """
         return {desk.tracker.name: desk.statistics() for desk in self._desks}
 

@@ -69,6 +69,34 @@ def solved_text(ticket: Ticket, link: str) -> Text:
     return Text("The ticket is solved.", facts, link=link)
 
 
+def merged_text(into: Ticket, issue_url: str, link: str) -> Text:
+    """Return what a comment says when a ticket became part of another one, *into*."""
+    facts = [("Ticket", into.ticket_id), ("Title", into.status.title), ("Issue", issue_url)]
+    return Text("The ticket was merged into another one.", _present(facts), link=link)
+
+
+def adopted_text(into: Ticket, link: str) -> Text:
+    """Return what a comment says when the issue is that of another ticket from now on, *into*."""
+    facts = [("Ticket", into.ticket_id), ("Title", into.status.title)]
+    heading = "The ticket was merged into another one, of which this is the issue now."
+    return Text(heading, _present(facts), link=link)
+
+
+def split_text(other: Ticket, link: str) -> Text:
+    """Return what a comment says when a ticket was split off, *other*."""
+    facts: list[tuple[str, object]] = [
+        ("Ticket", other.ticket_id),
+        ("Title", other.status.title),
+        ("Occurrences", f"{other.occurrence_count:,}"),
+    ]
+    return Text("Some occurrences became a ticket of their own.", _present(facts), link=link)
+
+
+def deleted_text() -> Text:
+    """Return what a comment says when somebody deleted a ticket."""
+    return Text("The ticket was deleted.")
+
+
 def _of_occurrence(ticket: Ticket, last: Occurrence | None) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
         ("Occurrences", f"{ticket.occurrence_count:,}"),

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections import deque
+from typing import ClassVar
 
 import tornado.httpserver
 import tornado.netutil
@@ -27,6 +28,8 @@ class ContractServer:
     """
 
     routes = ()
+    published = None
+    """What is published of the interface; None if nothing is."""
 
     def __init__(self):
         self.requests = []
@@ -81,6 +84,9 @@ class ContractServer:
 class ContractHandler(tornado.web.RequestHandler):
     """Base of what answers: checks, then follows the script, then does what is asked."""
 
+    operations: ClassVar = {}
+    """What is published of each method: method and path, as they are there."""
+
     def initialize(self, contract):
         self.contract = contract
 
@@ -107,6 +113,7 @@ class ContractHandler(tornado.web.RequestHandler):
                 request.headers.get("Content-Type", "").startswith("application/json"), "no JSON"
             )
             self.body = json.loads(request.body)
+        self.check_published(self.contract.published)
         script = self.contract.faults.get(request.method)
         self.step = script.popleft() if script else None
         if self.step == "reset":
@@ -122,6 +129,16 @@ class ContractHandler(tornado.web.RequestHandler):
 
     def check_headers(self):
         """Check what every request has to have."""
+
+    def check_published(self, published):
+        """Check that the request is as it is published."""
+        if published is None:
+            return
+        operation = self.operations.get(self.request.method)
+        self.expect(operation is not None, "no such operation is published")
+        arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        for fault in published.faults_of_request(operation, arguments, self.body):
+            self.expect(False, fault)
 
     def cut(self):
         """End the connection, with a reset."""
@@ -141,7 +158,11 @@ class ContractHandler(tornado.web.RequestHandler):
         stream.close()
 
     def answer(self, status, value=None):
-        """Answer, unless the answer is to be lost."""
+        """Answer, unless the answer is to be lost; it is as it is published."""
+        published = self.contract.published
+        if published is not None:
+            operation = self.operations[self.request.method]
+            self.contract.violations += published.faults_of_answer(operation, status, value)
         if self.step == "lost":
             self.cut()
             return

@@ -40,6 +40,7 @@ class FakeTracker(Tracker):
         super().__init__(name)
         self.issues = {}
         self.calls = []
+        self.texts = []
         self.script = {}
         self.lock = threading.Lock()
         self.is_open = True
@@ -89,6 +90,7 @@ class FakeTracker(Tracker):
     def _change(self, method, issue_id, text, is_open=None):
         late = self._play(method, issue_id)
         issue = self.issues[issue_id]
+        self.texts.append(text)
         issue["comments"].append(text.heading)
         if is_open is not None:
             issue["is_open"] = is_open

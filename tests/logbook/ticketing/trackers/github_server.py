@@ -1,13 +1,42 @@
 """GitHub's issues, as docs.github.com has them (REST API 2022-11-28); and Gitea's."""
 
 import re
+from typing import ClassVar
 
 import tornado.web
 
 from tests.logbook.ticketing.trackers.contract_server import ContractHandler, ContractServer
+from tests.logbook.ticketing.trackers.published import Published
 
 _NEW = {"title", "body", "labels", "assignees", "milestone", "type"}
 _CHANGES = {"title", "body", "state", "state_reason", "labels", "assignees", "milestone"}
+
+
+_API = "https://api.github.com/repos/o/r"
+_TIME = "2026-01-01T00:00:00Z"
+_USER = {"login": "bot", "id": 1, "type": "User"}
+
+
+def _rest_of(number):
+    """Return what else an issue has."""
+    url = f"{_API}/issues/{number}"
+    return {
+        "id": 9_000 + number,
+        "node_id": f"I_{number}",
+        "url": url,
+        "repository_url": _API,
+        "labels_url": f"{url}/labels{{/name}}",
+        "comments_url": f"{url}/comments",
+        "events_url": f"{url}/events",
+        "user": _USER,
+        "assignee": None,
+        "milestone": None,
+        "locked": False,
+        "comments": 0,
+        "closed_at": None,
+        "created_at": _TIME,
+        "updated_at": _TIME,
+    }
 
 
 class _Handler(ContractHandler):
@@ -32,6 +61,11 @@ class _Handler(ContractHandler):
 
 class Issues(_Handler):
     """What is at ``/repos/{owner}/{repo}/issues``."""
+
+    operations: ClassVar = {
+        "GET": "GET /repos/{owner}/{repo}/issues",
+        "POST": "POST /repos/{owner}/{repo}/issues",
+    }
 
     def get(self):
         size = "limit" if self.contract.is_gitea else "per_page"
@@ -63,6 +97,7 @@ class Issues(_Handler):
         self.expect(all(isinstance(one, str) and len(one) <= 50 for one in labels), "labels")
         number = len(contract.issues) + 1
         made = {
+            **_rest_of(number),
             "number": number,
             "title": body["title"],
             "body": body.get("body"),
@@ -70,7 +105,7 @@ class Issues(_Handler):
             "state_reason": None,
             "labels": [{"name": one} for one in (labels if contract.may_push else ())],
             "assignees": [{"login": one} for one in body.get("assignees", ())],
-            "milestone": body.get("milestone"),
+            "milestone": body.get("milestone") and {"number": body["milestone"]},
             "html_url": f"https://github.com/o/r/issues/{number}",
             "comments_": [],
         }
@@ -80,6 +115,8 @@ class Issues(_Handler):
 
 class Issue(_Handler):
     """What is at ``/repos/{owner}/{repo}/issues/{number}``."""
+
+    operations: ClassVar = {"PATCH": "PATCH /repos/{owner}/{repo}/issues/{issue_number}"}
 
     def patch(self, number):
         body = self.body
@@ -96,11 +133,29 @@ class Issue(_Handler):
 class Comments(_Handler):
     """What is at ``/repos/{owner}/{repo}/issues/{number}/comments``."""
 
+    operations: ClassVar = {"POST": "POST /repos/{owner}/{repo}/issues/{issue_number}/comments"}
+
     def post(self, number):
         self.expect(isinstance(self.body, dict) and set(self.body) == {"body"}, "members")
         self.expect(0 < len(self.body["body"]) <= 65_536, "the body")
         self.issue(number)["comments_"].append(self.body["body"])
-        self.answer(201, {"id": 1, "body": self.body["body"]})
+        url = f"{_API}/issues/comments/1"
+        self.answer(
+            201,
+            {
+                "id": 1,
+                "node_id": "IC_1",
+                "url": url,
+                "body": self.body["body"],
+                "html_url": f"https://github.com/o/r/issues/{number}#issuecomment-1",
+                "user": _USER,
+                "created_at": _TIME,
+                "updated_at": _TIME,
+                "issue_url": f"{_API}/issues/{number}",
+                "author_association": "MEMBER",
+                "performed_via_github_app": None,
+            },
+        )
 
 
 class Labels(_Handler):
@@ -119,6 +174,7 @@ class GitHubServer(ContractServer):
 
     is_gitea = False
     may_push = True
+    published = Published("github")
     routes = (
         (r"/api/v[13]/repos/o/r/issues", Issues),
         (r"/api/v[13]/repos/o/r/issues/(\d+)", Issue),
@@ -131,3 +187,4 @@ class GiteaServer(GitHubServer):
     """The same, of Gitea."""
 
     is_gitea = True
+    published = None

@@ -1,8 +1,11 @@
 """GitLab's issues, as docs.gitlab.com has them (API v4)."""
 
+from typing import ClassVar
+
 import tornado.web
 
 from tests.logbook.ticketing.trackers.contract_server import ContractHandler, ContractServer
+from tests.logbook.ticketing.trackers.published import Published
 
 _NEW = {
     "title",
@@ -12,6 +15,17 @@ _NEW = {
     "confidential",
     "issue_type",
     "milestone_id",
+}
+
+
+_TIME = "2026-01-01T00:00:00.000Z"
+_AUTHOR = {
+    "id": 1,
+    "username": "bot",
+    "name": "Bot",
+    "state": "active",
+    "avatar_url": "https://gitlab.example/bot.png",
+    "web_url": "https://gitlab.example/bot",
 }
 
 
@@ -31,6 +45,11 @@ class _Handler(ContractHandler):
 
 class Issues(_Handler):
     """What is at ``/projects/:id/issues``."""
+
+    operations: ClassVar = {
+        "GET": "GET /projects/{id}/issues",
+        "POST": "POST /projects/{id}/issues",
+    }
 
     def get(self):
         known = {"labels", "state", "search", "in", "per_page", "page", "order_by", "sort"}
@@ -69,6 +88,16 @@ class Issues(_Handler):
             "assignee_ids": body.get("assignee_ids", []),
             "issue_type": body.get("issue_type", "issue"),
             "web_url": f"https://gitlab.example/g/p/-/issues/{len(contract.issues) + 1}",
+            "project_id": 1,
+            "created_at": _TIME,
+            "updated_at": _TIME,
+            "milestone": None,
+            "assignees": [],
+            "author": _AUTHOR,
+            "user_notes_count": 0,
+            "upvotes": 0,
+            "downvotes": 0,
+            "due_date": None,
             "notes_": [],
         }
         contract.issues.append(made)
@@ -77,6 +106,8 @@ class Issues(_Handler):
 
 class Issue(_Handler):
     """What is at ``/projects/:id/issues/:iid``."""
+
+    operations: ClassVar = {"PUT": "PUT /projects/{id}/issues/{issue_iid}"}
 
     def put(self, iid):
         self.expect(set(self.body) <= {"state_event", "add_labels", "title"}, "a member")
@@ -89,17 +120,37 @@ class Issue(_Handler):
 class Notes(_Handler):
     """What is at ``/projects/:id/issues/:iid/notes``."""
 
+    operations: ClassVar = {"POST": "POST /projects/{id}/issues/{issue_iid}/notes"}
+
     def post(self, iid):
         self.expect(set(self.body) == {"body"}, "members")
         self.expect(0 < len(self.body["body"]) <= 1_000_000, "the body")
         self.issue(iid)["notes_"].append(self.body["body"])
-        self.answer(201, {"id": 1, "body": self.body["body"]})
+        self.answer(
+            201,
+            {
+                "id": 1,
+                "type": None,
+                "body": self.body["body"],
+                "attachment": None,
+                "author": _AUTHOR,
+                "created_at": _TIME,
+                "updated_at": _TIME,
+                "system": False,
+                "noteable_id": 7_000 + int(iid),
+                "noteable_type": "Issue",
+                "noteable_iid": int(iid),
+                "resolvable": False,
+                "internal": False,
+            },
+        )
 
 
 class GitLabServer(ContractServer):
     """A project ``g/p``; its path is one segment, quoted."""
 
     may_label = True
+    published = Published("gitlab")
     routes = (
         (r"/api/v4/projects/g%2Fp/issues", Issues),
         (r"/api/v4/projects/g%2Fp/issues/(\d+)", Issue),

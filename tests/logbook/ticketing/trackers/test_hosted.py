@@ -192,7 +192,7 @@ def test_what_is_wanted_of_each_issue_is_sent():
     server.close()
     assert [one["name"] for one in issue["labels"]] == [MARK[:11], "bug"]
     assert issue["assignees"] == [{"login": "ann"}]
-    assert issue["milestone"] == 3
+    assert issue["milestone"] == {"number": 3}
 
     server = GitLabServer()
     tracker = GitLab.tracker(

@@ -70,6 +70,7 @@ def text_for(mark, body=WILD):
     return Text("It went wrong.", (("Level", "ERROR"),), body, marker=mark)
 
 
+@pytest.mark.rule("P-R2", "Q-2")
 @pytest.mark.parametrize("has_field", [True, False])
 def test_the_life_of_an_issue(redmine, mark, has_field):
     """Made, found by the field or by its subject, commented, closed, opened again."""
@@ -143,6 +144,7 @@ def test_an_issue_or_a_project_that_is_not_there_is_gone(redmine, mark):
         elsewhere.find(mark)
 
 
+@pytest.mark.rule("P-R2", "Q-2")
 def test_four_processes_make_one_issue_of_a_thousand_occurrences(redmine, tmp_path):
     """Whoever was first has filed it, and the last number is told."""
     results = storm(

@@ -55,6 +55,7 @@ def test_the_plug_in_is_found_by_asking(trac):
     assert tracker.dialect == "ticketrpc"
 
 
+@pytest.mark.rule("P-R2", "Q-2")
 def test_the_life_of_an_issue(server):
     """Made, found by its marker, commented, closed, opened again; each as Trac has it."""
     tracker = tracker_at(server, fields={"type": "defect", "priority": "major"})
@@ -196,6 +197,7 @@ def test_digest_authentication_and_no_plug_in(tmp_path):
         server.close()
 
 
+@pytest.mark.rule("P-R2", "Q-2")
 def test_four_processes_make_one_issue_of_a_thousand_occurrences(server, tmp_path):
     """Whoever was first has filed it, and the last number is told."""
     results = storm(tmp_path, "TracTracker", server.url, USER, PASSWORD, dialect=server.dialect)
