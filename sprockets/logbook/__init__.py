@@ -58,6 +58,7 @@ from sprockets.logbook.handlers import (
 if TYPE_CHECKING:
     from sprockets.logbook.handlers import (
         BrotliCompressionHandler,
+        ConsoleFormatter,
         ECSFormatter,
         GMailHandler,
         GZIPCompressionHandler,
@@ -87,6 +88,7 @@ __all__ = [
     "TRACE",
     "WARNING",
     "BrotliCompressionHandler",
+    "ConsoleFormatter",
     "ECSFormatter",
     "Fields",
     "FileHandler",
@@ -145,6 +147,7 @@ __all__ = [
 _LAZY: Final = frozenset(
     (
         "BrotliCompressionHandler",
+        "ConsoleFormatter",
         "ECSFormatter",
         "GMailHandler",
         "GZIPCompressionHandler",

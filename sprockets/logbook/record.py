@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from sprockets.logbook._dispatcher import RecordDispatcher
 
 ExcInfoTuple: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+# What is remembered of a record until somebody asks: place, module, thread, its name, process name.
+# A bare tuple: one is made for each record that is held back.
+_Known: TypeAlias = tuple[_caller.Place | None, str | None, int, str, str | None]
 ExcInfo: TypeAlias = bool | BaseException | ExcInfoTuple | tuple[None, None, None] | None
 
 T = TypeVar("T")
@@ -58,6 +61,16 @@ class ExtraDict(dict[str, Any]):
 
     def __repr__(self) -> str:
         return f"ExtraDict({dict.__repr__(self)})"
+
+
+def _process_name() -> str | None:
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is None:
+        return None
+    try:
+        return str(multiprocessing.current_process().name)
+    except Exception:  # noqa: BLE001 - a half-imported module has no name to give
+        return None
 
 
 def resolve_exc_info(exc_info: object) -> ExcInfoTuple | None:
@@ -118,10 +131,12 @@ class LogRecord:
     information_pulled: bool = False
     """Whether everything lazy has been worked out."""
 
+    _held_size: int = 0
     _moment: int | None = None
     _is_local: bool = False
     _time: datetime | None = None
     _spot: _caller.Place | None = None
+    _known: _Known | None = None
     _dispatcher: weakref.ref[RecordDispatcher] | None = None
 
     def __init__(
@@ -172,8 +187,9 @@ class LogRecord:
         if not self.args and not self.kwargs:
             return self.msg
         try:
-            if type(self)._format_message is LogRecord._format_message and type(self.msg) is str:
-                return format_message(self.msg, self.args, self.kwargs)
+            msg = self.msg
+            if type(msg) is str and type(self)._format_message is _format_message:
+                return format_message(msg, self.args, self.kwargs)
             return self._format_message(self.msg, *self.args, **self.kwargs)
         except Exception as error:
             raise TypeError(
@@ -234,6 +250,8 @@ class LogRecord:
     @cached_property
     def module(self) -> str | None:
         """Name of the calling module."""
+        if self._known is not None:
+            return self._known[1]
         frame = self.calling_frame
         return None if frame is None else frame.f_globals.get("__name__")
 
@@ -254,9 +272,13 @@ class LogRecord:
 
     def _find_place(self) -> _caller.Location:
         """Find file, line and function, and store those that are not known yet."""
-        if self._spot is None:
-            self.settle_place()
-        location = _NOWHERE if self._spot is None else _caller.locate(*self._spot)
+        if self._known is not None:
+            spot = self._known[0]
+        else:
+            if self._spot is None:
+                self.settle_place()
+            spot = self._spot
+        location = _NOWHERE if spot is None else _caller.locate(*spot)
         facts = self.__dict__
         facts.setdefault("filename", location.filename)
         facts.setdefault("lineno", location.lineno)
@@ -273,28 +295,22 @@ class LogRecord:
     @cached_property
     def thread(self) -> int | None:
         """Ident of the thread that first asks."""
-        return threading.get_ident()
+        return threading.get_ident() if self._known is None else self._known[2]
 
     @cached_property
     def greenlet(self) -> int | None:
         """Ident of the greenlet that first asks; of the thread where there are no greenlets."""
-        return threading.get_ident()
+        return threading.get_ident() if self._known is None else self._known[2]
 
     @cached_property
     def thread_name(self) -> str | None:
         """Name of the thread that first asks."""
-        return threading.current_thread().name
+        return threading.current_thread().name if self._known is None else self._known[3]
 
     @cached_property
     def process_name(self) -> str | None:
         """Name of the process, if ``multiprocessing`` has been imported."""
-        multiprocessing = sys.modules.get("multiprocessing")
-        if multiprocessing is None:
-            return None
-        try:
-            return str(multiprocessing.current_process().name)
-        except Exception:  # noqa: BLE001 - a half-imported module has no name to give
-            return None
+        return _process_name() if self._known is None else self._known[4]
 
     # -- the exception
 
@@ -391,6 +407,40 @@ class LogRecord:
         for name in _PULLED:
             getattr(self, name)
         self.information_pulled = True
+
+    def remember(self) -> None:
+        """Keep what will not be there later, so that everything lazy can be worked out then.
+
+        That may be in another thread, and after the record is closed.  It does less than
+        :meth:`pull_information`: the message is formatted, since its arguments may change, and so
+        are exceptions; of place, thread and process no more is kept than it takes to tell.
+
+        Raises:
+            TypeError: The message cannot be formatted.
+        """
+        if self._known is not None or self.information_pulled:
+            return
+        if type(self) is not LogRecord:
+            self.pull_information()
+            return
+        if self._spot is None:
+            self.settle_place()
+        frame, spot = self.frame, self._spot
+        if self.frame_correction:
+            frame = self.calling_frame
+        elif frame is not None and (spot is None or frame.f_code is not spot[0]):
+            frame = _caller.find_caller(frame)
+        self._known = (
+            spot,
+            None if frame is None else frame.f_globals.get("__name__"),
+            threading.get_ident(),
+            threading.current_thread().name,
+            _process_name(),
+        )
+        if self.exc_info is not None:
+            for name in _OF_EXCEPTIONS:
+                getattr(self, name)
+        self.message  # noqa: B018 - worked out, and stored, unless somebody has assigned one
 
     def close(self) -> None:
         """Let go of frame and traceback; what has been worked out before stays."""
@@ -529,6 +579,7 @@ def _decoded(msg: object) -> str:
     return msg.decode("utf-8", "replace") if isinstance(msg, bytes) else safe_str(msg)
 
 
+_format_message: Final = LogRecord._format_message
 _NOWHERE: Final = _caller.Location(None, None, None)
 _PULLED: Final = (
     "process_name",
@@ -544,6 +595,7 @@ _PULLED: Final = (
     "exception_message",
     "message",
 )
+_OF_EXCEPTIONS: Final = _PULLED[8:11]
 _NOT_EXPORTED: Final = frozenset(("exc_info", "frame", "calling_frame", "extra"))
 _CLOSED: Final = ("exc_info", "frame", "calling_frame")
 _SETTABLE: Final = frozenset(_PULLED) | {

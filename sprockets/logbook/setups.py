@@ -1,6 +1,16 @@
-"""Set-ups: where records go, said by name in a TOML file.
+"""Set-ups: where records go, with one call, or said by name in a TOML file.
 
->>> from sprockets.logbook import Logger
+>>> from io import StringIO
+>>> from sprockets.logbook import Logger, setups
+>>> with setups.console(stream=(screen := StringIO()), color=False):
+...     Logger("shop").warning("{} left", 3)
+>>> time, _, line = screen.getvalue().partition(" ")
+>>> line.rstrip()
+'WARNING  shop: 3 left'
+
+:func:`console`, :func:`json_lines`, :func:`mail`, :func:`tickets` and :func:`request` are ready
+made; :func:`all_of` makes one of several.  :func:`load` reads a file:
+
 >>> setup = load({
 ...     "setups": {"default": {"handlers": ["memory"]}},
 ...     "handlers": {"memory": {"class": "test", "level": "info"}},
@@ -18,41 +28,80 @@ Whatever is wrong in a file is told at once, with file, table and key.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from threading import RLock
+from importlib import import_module
 from types import MappingProxyType
-from typing import Final
 from weakref import WeakSet
 
-from sprockets.logbook import _fork
 from sprockets.logbook._context import StackedObject
-from sprockets.logbook._setups._binding import Redirection, exchange, wait_for_calls
-from sprockets.logbook._setups._blueprint import Reader
-from sprockets.logbook._setups._build import Build, build, try_out
-from sprockets.logbook._setups._probe import CHANNEL, Probe, probe
-from sprockets.logbook._setups._problems import Problem, Problems
-from sprockets.logbook._setups._tables import MAPPING, Source, read
-from sprockets.logbook._setups._values import Values
+from sprockets.logbook._setups._binding import (
+    ForkSafeLock,
+    Redirection,
+    exchange,
+    wait_for_calls,
+)
+from sprockets.logbook._typing import TYPE_CHECKING, Any, Final
 from sprockets.logbook.errors import MisuseError
-from sprockets.logbook.handlers import Handler
+
+if TYPE_CHECKING:
+    from sprockets.logbook._setups._build import Build
+    from sprockets.logbook._setups._bundle import ReadySetup
+    from sprockets.logbook._setups._probe import CHANNEL, Probe, probe
+    from sprockets.logbook._setups._problems import Problem
+    from sprockets.logbook._setups._ready import all_of, console, json_lines, mail, tickets
+    from sprockets.logbook._setups._requests import RequestSetup, request
+    from sprockets.logbook._setups._tables import Source
+    from sprockets.logbook.handlers import Handler
 
 __all__ = [
     "CHANNEL",
     "Probe",
     "Problem",
+    "ReadySetup",
+    "RequestSetup",
     "Setup",
     "SetupError",
     "Source",
+    "all_of",
     "check",
+    "console",
     "from_reference",
+    "json_lines",
     "load",
+    "mail",
     "parse_reference",
     "probe",
+    "request",
+    "tickets",
 ]
 
-_REFERENCE: Final = re.compile(r"(?P<path>.+):(?P<name>[^:/\\]+)", re.DOTALL)
+# Imported when they are first asked for: a program that logs to its console reads no files.
+_LAZY: Final = {
+    "CHANNEL": "_probe",
+    "Probe": "_probe",
+    "Problem": "_problems",
+    "ReadySetup": "_bundle",
+    "RequestSetup": "_requests",
+    "Source": "_tables",
+    "all_of": "_ready",
+    "console": "_ready",
+    "json_lines": "_ready",
+    "mail": "_ready",
+    "probe": "_probe",
+    "request": "_requests",
+    "tickets": "_ready",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what was not yet needed."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(
+        import_module(f"sprockets.logbook._setups.{_LAZY[name]}"), name
+    )
+    return found
 
 
 class SetupError(ValueError):
@@ -99,8 +148,7 @@ class Setup(StackedObject):
     ) -> None:
         self._source = source
         self._environ = environ
-        self._lock = RLock()
-        self._is_held_at_fork = False
+        self._lock = ForkSafeLock()
         self._is_in_application = False
         self._is_closed = False
         self._redirection = Redirection()
@@ -112,9 +160,14 @@ class Setup(StackedObject):
         self._build = self._make(source, name, None)
         self.name = self._build.blueprint.name
         self._build.settle()
-        _fork.hold_at_fork(self)
 
     def _make(self, source: Source, name: str | None, old: Build | None) -> Build:
+        from sprockets.logbook._setups._blueprint import Reader
+        from sprockets.logbook._setups._build import build
+        from sprockets.logbook._setups._problems import Problems
+        from sprockets.logbook._setups._tables import read
+        from sprockets.logbook._setups._values import Values
+
         problems = Problems()
         environ = os.environ if self._environ is None else self._environ
         values = Values(environ, problems)
@@ -133,6 +186,8 @@ class Setup(StackedObject):
         return made
 
     def __repr__(self) -> str:
+        from sprockets.logbook._setups._tables import MAPPING
+
         source = MAPPING if isinstance(self._source, Mapping) else os.fspath(self._source)
         return f"<{type(self).__name__} {self.name!r} of {source}>"
 
@@ -297,21 +352,6 @@ class Setup(StackedObject):
         done = [made.retire() for made in builds]
         return all(done)
 
-    # -- fork
-
-    def before_fork(self) -> None:
-        """Wait until no other thread is in the middle of a change."""
-        self._is_held_at_fork = self._lock.acquire(timeout=_fork.time_to_wait())
-
-    def after_fork_in_parent(self) -> None:
-        """Let the other threads go on."""
-        if self._is_held_at_fork:
-            self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Start anew: whoever held the lock does not exist here."""
-        self._lock = RLock()
-
 
 def load(
     source: Source, name: str | None = None, *, environ: Mapping[str, str] | None = None
@@ -347,10 +387,10 @@ def parse_reference(reference: str) -> tuple[str, str | None]:
     >>> parse_reference("etc/logging.toml"), parse_reference("C:/logging.toml")
     (('etc/logging.toml', None), ('C:/logging.toml', None))
     """
-    match = _REFERENCE.fullmatch(reference)
-    if match is None or match["path"].isspace():
+    path, _, name = reference.rpartition(":")
+    if not path or path.isspace() or not name or "/" in name or "\\" in name:
         return reference, None
-    return match["path"], match["name"]
+    return path, name
 
 
 def check(
@@ -366,6 +406,12 @@ def check(
         name: Which of its set-ups; ``None`` means all, and what none of them uses.
         environ: Where variables are looked up; the environment of the process unless given.
     """
+    from sprockets.logbook._setups._blueprint import Reader
+    from sprockets.logbook._setups._build import try_out
+    from sprockets.logbook._setups._problems import Problems
+    from sprockets.logbook._setups._tables import read
+    from sprockets.logbook._setups._values import Values
+
     problems = Problems()
     environ = os.environ if environ is None else environ
     values = Values(environ, problems)

@@ -523,7 +523,8 @@ error exception catch_exceptions critical log trace Handler StreamHandler FileHa
 MonitoringFileHandler StderrHandler TestHandler NullHandler WrapperHandler FingersCrossedHandler
 GroupHandler StringFormatter StringFormatterHandlerMixin HashingHandlerMixin LimitingHandlerMixin
 Fields JSONFormatter statistics
-    BrotliCompressionHandler ECSFormatter GMailHandler GZIPCompressionHandler JournaldHandler
+    BrotliCompressionHandler ConsoleFormatter ECSFormatter GMailHandler GZIPCompressionHandler
+    JournaldHandler
     LogfmtFormatter MailHandler NTEventLogHandler OTLPHandler RollingFileHandler
     RotatingFileHandler SentryHandler SyslogHandler TimedRotatingFileHandler create_syshandler
 """

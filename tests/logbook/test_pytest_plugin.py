@@ -11,6 +11,8 @@ from sprockets.logbook import Logger, LogRecord, TestHandler
 pytest_plugins = ["pytester"]
 
 OTHERS = ("-p", "no:randomly", "-p", "no:tornado")
+# What has been imported here before cannot be rewritten there; it has no asserts of tests.
+IN_PROCESS = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 
 
 @pytest.fixture(name="run")
@@ -19,7 +21,7 @@ def _run(pytester):
 
     def run(text):
         pytester.makepyfile(text)
-        return pytester.runpytest_inprocess(*OTHERS)
+        return pytester.runpytest_inprocess(*OTHERS, *IN_PROCESS)
 
     return run
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from unittest.mock import Mock, call
 
 import pytest
@@ -127,6 +128,29 @@ def test_the_real_timer_is_a_daemon_with_a_name():
     assert timer.name.startswith("logbook-slow-")
 
 
+@pytest.mark.rule("UX-1", "UX-4", "UX-6")
+def test_a_block_that_really_is_slow_is_logged_from_another_thread():
+    """With the timer that everybody gets; the block is not over yet when it is."""
+    is_logged = threading.Event()
+    threads = []
+
+    class Telling(TestHandler):
+        def emit(self, record):
+            super().emit(record)
+            threads.append(threading.current_thread())
+            is_logged.set()
+
+    with Telling() as handler, logged_if_slow("checking...", threshold=0.01):
+        assert is_logged.wait(30)
+
+    assert [(record.message, record.filename) for record in handler.records] == [
+        ("checking...", __file__)
+    ]
+    assert threads[0].daemon
+    assert threads[0] is not threading.current_thread()
+    handler.close()
+
+
 # -- deprecations
 
 
@@ -204,6 +228,33 @@ def test_each_place_is_reported_once(handler):
     for _ in range(2):
         old()
     assert len(handler.records) == 4
+
+
+@pytest.mark.rule("UX-9", "Y-66")
+def test_places_in_different_files_are_different(handler):
+    """Though function and line are the same."""
+    for filename in ("one.py", "two.py", "one.py"):
+        exec(compile("def place(): old()\nplace()", filename, "exec"), {"old": old})
+
+    assert [record.filename.rpartition("/")[2] for record in handler.records] == [
+        "one.py",
+        "two.py",
+    ]
+
+
+@pytest.mark.rule("UX-8")
+def test_exceptions_of_what_is_deprecated_come_out(handler):
+    """They are its own."""
+
+    @deprecated
+    def failing(*args, **kwargs):
+        raise KeyError(args, kwargs)
+
+    with pytest.raises(KeyError) as caught:
+        failing(1, x=2)
+
+    assert caught.value.args == ((1,), {"x": 2})
+    assert len(handler.records) == 1
 
 
 @pytest.mark.rule("UX-11", "UX-12", "UT-2")

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from threading import RLock
 from types import CodeType, FrameType
-from typing import Any, Final, TypeAlias
 
-from sprockets.logbook import _context
+from sprockets.logbook import _context, _fork
 from sprockets.logbook._context import Entry, StackedObject
 from sprockets.logbook._dispatcher import RecordDispatcher
 from sprockets.logbook._logger import Logger, LoggerMixin
+from sprockets.logbook._typing import Any, Final, TypeAlias
 
 Stacks: TypeAlias = "Mapping[str, list[StackedObject]]"
 
@@ -146,6 +147,38 @@ def _still_there(
         if same:
             found[thread] = same
     return found
+
+
+class ForkSafeLock:
+    """A re-entrant lock: no forked child finds it held by a thread that it does not have."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._is_held_at_fork = False
+        _fork.hold_at_fork(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is in the middle of a change."""
+        self._is_held_at_fork = self._lock.acquire(timeout=_fork.time_to_wait())
+
+    def after_fork_in_parent(self) -> None:
+        """Let the other threads go on."""
+        if self._is_held_at_fork:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on, or start anew: whoever else held the lock does not exist here."""
+        if self._is_held_at_fork:
+            # Not another one in its place: whoever forks may be in a block of it.
+            self._lock.release()
+        else:
+            self._lock = RLock()
 
 
 class Redirection:

@@ -37,6 +37,12 @@ _KEYS: Final = frozenset(("class", "extends", "wraps", *_SETTINGS))
 _ERRORS: Final = ("print", "raise", "silent")
 
 
+def takes_stream(cls: type[Handler]) -> bool:
+    """Return whether the argument ``stream`` is something to write to, rather than a name."""
+    parameter = parameters_of(cls).get("stream")
+    return parameter is not None and "a text" not in parameter.kinds
+
+
 @dataclass
 class HandlerPlan:
     """What a handler is to be.
@@ -297,7 +303,7 @@ class Reader:
     def _check_made(self, plan: HandlerPlan, table: Table) -> None:
         """See to the arguments that are more than TOML can say."""
         stream = plan.arguments.get("stream")
-        if isinstance(stream, str) and stream not in STREAMS:
+        if isinstance(stream, str) and stream not in STREAMS and takes_stream(plan.cls):
             self._problems.add_unknown(table.place.at("stream"), "stream", stream, STREAMS)
         for key, cls in (("retry", Retry), ("spool", Spool)):
             options = plan.arguments.get(key)

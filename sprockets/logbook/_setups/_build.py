@@ -13,7 +13,7 @@ from sprockets.logbook._context import NestedSetup, StackedObject
 from sprockets.logbook._flags import Flags
 from sprockets.logbook._processor import Processor
 from sprockets.logbook._setups._arguments import construct, parameters_of
-from sprockets.logbook._setups._blueprint import Blueprint, HandlerPlan
+from sprockets.logbook._setups._blueprint import Blueprint, HandlerPlan, takes_stream
 from sprockets.logbook._setups._levels import GatedFilter
 from sprockets.logbook._setups._problems import Problems
 from sprockets.logbook._setups._values import Values
@@ -226,7 +226,7 @@ def _make(
     arguments = dict(plan.arguments)
     if inner is not None:
         arguments["handler"] = inner
-    if isinstance(arguments.get("stream"), str):
+    if isinstance(arguments.get("stream"), str) and takes_stream(plan.cls):
         arguments["stream"] = getattr(sys, arguments["stream"])
         if arguments["stream"] is None:
             problems.add(plan.place.at("stream"), "the process has none; name another handler")

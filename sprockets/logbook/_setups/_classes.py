@@ -18,15 +18,25 @@ _ROOMS: Final = (
     "sprockets.logbook.handlers",
     "sprockets.logbook.queues",
     "sprockets.logbook.ticketing",
+    "sprockets.logbook.more",
+    "sprockets.logbook.notifiers",
 )
 """Public modules whose handlers have short names: those in ``__all__`` that end in ``Handler``."""
-_BASES: Final = frozenset(("Handler", "RemoteHandler", "TicketingBaseHandler", "WrapperHandler"))
+_BASES: Final = frozenset(
+    (
+        "Handler",
+        "NotificationBaseHandler",
+        "RemoteHandler",
+        "TicketingBaseHandler",
+        "WrapperHandler",
+    )
+)
 _PROCESSORS: Final = {
     "fields": "sprockets.logbook.base.Fields",
     "actions": "sprockets.eliot.logbook.ActionProcessor",
 }
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_SAID_AS: Final = {"g_mail": "gmail"}
+_SAID_AS: Final = {"g_mail": "gmail", "mac_os_notification": "macos_notification"}
 
 
 @cache

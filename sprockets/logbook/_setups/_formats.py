@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, TypeAlias
 
+from sprockets.logbook._console import should_color
 from sprockets.logbook._setups._arguments import construct, read_arguments
 from sprockets.logbook._setups._problems import Place, Problems, describe_unknown
 from sprockets.logbook._setups._tables import Table, Value
@@ -15,8 +16,7 @@ from sprockets.logbook.handlers import Formatter, Handler, StringFormatter
 MakeFormatter: TypeAlias = "Callable[[Handler], Formatter]"
 
 _FORMATS: Final = {
-    # Whoever asks for it by name has it imported; nothing below depends on what is above.
-    "console": "sprockets.http.logs.ConsoleFormatter",
+    "console": "sprockets.logbook.ConsoleFormatter",
     "ecs": "sprockets.logbook.handlers.ECSFormatter",
     "json": "sprockets.logbook.handlers.JSONFormatter",
     "logfmt": "sprockets.logbook.handlers.LogfmtFormatter",
@@ -30,7 +30,7 @@ def read_format(
 
     Args:
         value: A word, a layout, or a table with a word as ``name`` and the formatter's arguments.
-        environ: Where ``NO_COLOR`` and ``FORCE_COLOR`` are looked up.
+        environ: Where ``NO_COLOR``, ``FORCE_COLOR`` and the like are looked up.
         values: Puts in what *value* refers to.
         problems: Takes what is wrong.
     """
@@ -79,18 +79,6 @@ def _named(
     if len(problems) > before:
         return None
     if name == "console" and "color" not in arguments:
-        return lambda handler: cls(_should_color(handler, environ))
+        return lambda handler: cls(should_color(getattr(handler, "stream", None), environ))
     formatter: Any = construct(cls, arguments, table.place, values, problems)
     return None if formatter is None else lambda _: formatter
-
-
-def _should_color(handler: Handler, environ: Mapping[str, str]) -> bool:
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR"):
-        return True
-    try:
-        return bool(handler.stream.isatty())  # type: ignore[attr-defined]  # asked, not required
-    except (AttributeError, ValueError):
-        # It writes to no stream, to none yet, or to a closed one.
-        return False

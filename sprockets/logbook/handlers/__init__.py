@@ -32,6 +32,7 @@ from sprockets.logbook.handlers._memory import TestHandler
 from sprockets.logbook.handlers._stream import StderrHandler, StreamHandler
 
 if TYPE_CHECKING:
+    from sprockets.logbook._console import ConsoleFormatter
     from sprockets.logbook._ecs import ECSFormatter
     from sprockets.logbook._logfmt import LogfmtFormatter
     from sprockets.logbook.handlers._compressed import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 _LAZY: Final = {
     "BrotliCompressionHandler": "sprockets.logbook.handlers._compressed",
+    "ConsoleFormatter": "sprockets.logbook._console",
     "ECSFormatter": "sprockets.logbook._ecs",
     "GMailHandler": "sprockets.logbook.handlers._mail",
     "GZIPCompressionHandler": "sprockets.logbook.handlers._compressed",
@@ -80,6 +82,7 @@ __all__ = [
     "TEST_FORMAT_STRING",
     "BatchReason",
     "BrotliCompressionHandler",
+    "ConsoleFormatter",
     "ECSFormatter",
     "FileHandler",
     "Filter",

@@ -24,23 +24,39 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 """Bytes of text in the records that are held back at most."""
 
 
-def _pull(record: LogRecord) -> None:
-    """Pull the record's information; a message that cannot be formatted is no reason to lose it."""
+def _keep(record: LogRecord) -> bool:
+    """Keep what is lost later; return whether the message could be formatted.
+
+    One that cannot be is no reason to lose the record.
+    """
     try:
-        record.pull_information()
+        record.remember()
     except Exception:  # the formatter of the wrapped handler will write it raw, with a note
         if should_raise():
             raise
+        return False
+    return True
 
 
-def _size(record: LogRecord) -> int:
-    """Return about how much text *record* holds; what has not been worked out counts nothing."""
-    facts = record.__dict__
-    size = 0
-    for name in ("msg", "message", "formatted_exception"):
-        value = facts.get(name)
-        if isinstance(value, (str, bytes)):
-            size += len(value)
+def _length(text: object) -> int:
+    return len(text) if isinstance(text, (str, bytes)) else 0
+
+
+def _size(record: LogRecord, is_kept: bool) -> int:
+    """Return about how much text *record* holds; what has not been worked out counts nothing.
+
+    Args:
+        record: The record.
+        is_kept: Whether message and exception have been worked out.
+    """
+    msg = record.msg
+    size = len(msg) if type(msg) is str else _length(msg)
+    if is_kept:
+        # Its __dict__ is left alone: asking for it has the interpreter make one.
+        message = record.message
+        size += len(message) if type(message) is str else _length(message)
+        if record.exc_info is not None:
+            size += _length(record.formatted_exception)
     return size
 
 
@@ -141,18 +157,21 @@ class FingersCrossedHandler(Handler, finaliser=False):
 
     def enqueue(self, record: LogRecord) -> bool:
         """Add *record* to the buffer, and return whether it triggers."""
+        is_kept = False
         try:
             if self._pull_information:
-                _pull(record)
+                is_kept = _keep(record)
         finally:
-            self.buffered_records.append(record)
-            self._bytes += _size(record)
+            records = self.buffered_records
+            records.append(record)
+            grown = _size(record, is_kept)
+            record._held_size = grown
+            size = self._bytes + grown
             limit = self.buffer_size or self.max_records
-            while len(self.buffered_records) > limit or (
-                self._bytes > self.max_bytes and len(self.buffered_records) > 1
-            ):
-                self._bytes -= _size(self.buffered_records.popleft())
-                self.dropped += 1
+            while len(records) > limit or (size > self.max_bytes and len(records) > 1):
+                size -= records.popleft()._held_size
+                self.__dict__["dropped"] += 1
+            self.__dict__["_bytes"] = size  # assigning asks whether somebody watches
         return record.level >= self._action_level
 
     def rollover(self, record: LogRecord) -> None:
@@ -236,7 +255,7 @@ class GroupHandler(WrapperHandler):
         """Add *record* to the group."""
         try:
             if self.pull_information:
-                _pull(record)
+                _keep(record)
         finally:
             self.buffered_records.append(record)
             if len(self.buffered_records) > self.max_records:

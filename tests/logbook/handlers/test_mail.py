@@ -541,7 +541,7 @@ def test_credentials_are_arguments_of_login(secure, calls):
     ]
 
 
-@pytest.mark.rule("MH-16", "MH-20")
+@pytest.mark.rule("MH-16", "MH-20", "P-H12")
 def test_tls_verifies_the_server_unless_a_context_says_otherwise(calls):
     """The context of the caller is used as it is."""
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

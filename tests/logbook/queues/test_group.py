@@ -121,7 +121,7 @@ def test_a_slow_reader_holds_the_members_back(make_group):
     assert [group.recv(5).message for _ in range(20)] == [str(n) for n in range(20)]
 
 
-@pytest.mark.rule("SG-5", "SG-6", "SG-7", "SG-8", "SG-10")
+@pytest.mark.rule("SG-5", "SG-6", "SG-7", "SG-8", "SG-10", "Q-16")
 def test_after_stop_what_was_received_is_still_there(make_group):
     """Also what a member could not place; then there is nothing, at once, and loops end."""
     subscribers = [Subscriber(*(f"{name}{n}" for n in range(5))) for name in "ab"]

@@ -180,7 +180,7 @@ def test_processes_log_however_they_begin_and_end(method):
     }
 
 
-@pytest.mark.rule("MP-9")
+@pytest.mark.rule("MP-9", "P-F12", "P-C12")
 def test_a_child_logs_and_the_parent_dispatches(subscriber):
     """As the first example has it."""
 

@@ -176,7 +176,7 @@ def test_a_negative_timeout_is_refused(timeout):
 # -- in the background
 
 
-@pytest.mark.rule("SC-6", "SC-7")
+@pytest.mark.rule("SC-6", "SC-7", "P-S4")
 def test_the_thread_is_a_daemon_and_binds_the_setup_to_itself():
     """What is bound there is unbound at its end, and nobody here sees it."""
     seen = Recording(2)

@@ -108,7 +108,7 @@ def run(program, *args, limit=20):
 
 
 @MODES
-@pytest.mark.rule("ZM-5", "ZM-22", "WF-1", "WF-2", "WF-6")
+@pytest.mark.rule("ZM-5", "ZM-22", "WF-1", "WF-2", "WF-6", "P-F12")
 def test_a_record_arrives_with_its_facts(make_pair, multi):
     """Text in any script, level, place, custom fields and traceback are there on the other side."""
     handler, subscriber = make_pair(multi)
@@ -232,7 +232,7 @@ def test_three_handlers_push_to_one_subscriber():
         one.close()
 
 
-@pytest.mark.rule("WF-24", "ZM-22")
+@pytest.mark.rule("WF-24", "ZM-22", "P-C12")
 def test_the_background_dispatches_to_what_it_was_given(make_pair):
     """A processor on the receiving side adds to the record, whose process stays the sender's."""
     handler, subscriber = make_pair()
