@@ -12,6 +12,7 @@ from sprockets.eliot._action import (
     startAction,
     startTask,
 )
+from sprockets.eliot._context import use_asyncio_context
 from sprockets.eliot._destinations import (
     add_destination,
     add_destinations,
@@ -73,6 +74,7 @@ __all__ = [
     "start_task",
     "statistics",
     "to_file",
+    "use_asyncio_context",
     "writeFailure",
     "writeTraceback",
     "write_failure",

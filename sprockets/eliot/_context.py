@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from struct import Struct
 from typing import Any, Protocol
 
+from sprockets._support import deprecated
+
 _UUIDS_AT_ONCE = 64
 
 
@@ -26,6 +28,19 @@ class CurrentAction(Protocol):
 
 CURRENT: ContextVar[CurrentAction | None] = ContextVar("sprockets.eliot.action", default=None)
 """The action that what is logged in this context belongs to."""
+
+
+@deprecated(
+    "use_asyncio_context() is deprecated since 3.0;"
+    " actions follow asyncio by themselves, delete the call"
+)
+def use_asyncio_context() -> None:
+    """Do nothing: each task of asyncio has a current action of its own anyway.
+
+    .. deprecated:: 3.0
+       Delete the call.
+    """
+
 
 _uuids: list[str] = []
 

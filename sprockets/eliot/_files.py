@@ -52,7 +52,7 @@ class FileDestination:
             _check_encoder(json_default)
         if isinstance(file, io.IOBase) and not file.writable():
             raise RuntimeError(f"the file is not open for writing: {file!r}")
-        self.file = file
+        self._file = file
         self._encoder = encoder
         self._json_default = json_default
         self._is_binary = _takes_bytes(file)
@@ -67,20 +67,25 @@ class FileDestination:
         self._is_writing = False
         self._waiting: deque[bytes] = deque()
 
+    @property
+    def file(self) -> Any:
+        """The file that it writes to, as it was given."""
+        return self._file
+
     def __repr__(self) -> str:
-        return f"FileDestination(file={self.file!r})"
+        return f"FileDestination(file={self._file!r})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FileDestination):
             return NotImplemented
         return (
-            self.file is other.file
+            self._file is other._file
             and self._encoder is other._encoder
             and self._json_default == other._json_default
         )
 
     def __hash__(self) -> int:
-        return hash((id(self.file), self._encoder))
+        return hash((id(self._file), self._encoder))
 
     def __call__(self, message: Message) -> None:
         """Write *message*.
@@ -103,7 +108,7 @@ class FileDestination:
             return None
         if self._encoder is not None or self._json_default is not _DEFAULT:
             return None
-        file, descriptor, write = self.file, self._descriptor, os.write
+        file, descriptor, write = self._file, self._descriptor, os.write
 
         def put_line(text: str) -> None:
             try:
@@ -125,8 +130,8 @@ class FileDestination:
         if descriptor is None:
             self._write_in_turn(line)
             return
-        if self.file.closed:
-            raise ValueError(f"closed: {self.file!r}")
+        if self._file.closed:
+            raise ValueError(f"closed: {self._file!r}")
         if self._is_torn:
             # What there is of another line ends here, so that this one can be read.
             line = b"\n" + line
@@ -174,7 +179,7 @@ class FileDestination:
                 raise errors[0]
 
     def _put(self, line: bytes) -> None:
-        file = self.file
+        file = self._file
         if self._is_raw:
             self._put_raw(line)
             return
@@ -188,13 +193,13 @@ class FileDestination:
         rest = b"\n" + line if self._is_torn else line
         whole = len(rest)
         while rest:
-            taken = self.file.write(rest)
+            taken = self._file.write(rest)
             if taken:
                 rest = rest[taken:]
                 self._is_torn = bool(rest)
-            elif not select([], [self.file], [], _WRITE_TIMEOUT)[1]:
+            elif not select([], [self._file], [], _WRITE_TIMEOUT)[1]:
                 raise OSError(
-                    f"for {_WRITE_TIMEOUT:g} seconds {self.file!r} took nothing;"
+                    f"for {_WRITE_TIMEOUT:g} seconds {self._file!r} took nothing;"
                     f" {whole - len(rest)} of {whole} bytes are written"
                 )
 

@@ -65,12 +65,13 @@ class WrittenMessage:
         self.task_level = task_level
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> WrittenMessage:
-        """Return the message with these *fields*, which are copied.
+    def from_dict(cls, logged_dictionary: Mapping[str, Any]) -> WrittenMessage:
+        """Return the message that has the fields of *logged_dictionary*, which is copied.
 
         Raises:
             ValueError: A field that places a message is missing, or is not what it should be.
         """
+        fields = logged_dictionary
         try:
             uuid, level, _ = fields[TASK_UUID], fields[TASK_LEVEL], fields[TIMESTAMP]
         except KeyError as error:
@@ -242,15 +243,22 @@ class WrittenAction:
         return None if end is None or self.status != FAILED else end.get(name)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, WrittenAction):
-            return False
-        return (
-            self.task_uuid == other.task_uuid
-            and self.task_level == other.task_level
-            and self.start_message == other.start_message
-            and self.end_message == other.end_message
-            and self.children == other.children
-        )
+        # One pair after the other: a tree may be deeper than the stack.
+        pairs: list[tuple[object, object]] = [(self, other)]
+        while pairs:
+            one, two = pairs.pop()
+            if isinstance(one, WrittenAction) and isinstance(two, WrittenAction):
+                if one._head() != two._head():
+                    return False
+                pairs.extend(zip(one.children, two.children, strict=True))
+            elif isinstance(one, WrittenAction) or one != two:
+                return False
+        return True
+
+    def _head(self) -> tuple[object, ...]:
+        """Return all of it but its children, of which it says how many there are."""
+        place = (self.task_uuid, self.task_level)
+        return (*place, self.start_message, self.end_message, len(self.children))
 
     def __hash__(self) -> int:
         return hash((self.task_uuid, self.task_level))

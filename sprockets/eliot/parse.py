@@ -218,7 +218,8 @@ class Task:
     """A task, as far as it is known.  It does not change: `add` returns another one.
 
     Adding to the task that came last is quick; adding to an older one, as `root` of it, takes a
-    time that grows with its size.  May be used by several threads.
+    time that grows with its size.  Tasks are equal if their roots are.  May be used by several
+    threads.
     """
 
     __slots__ = ("_count", "_is_complete", "_root", "_tree")
@@ -229,7 +230,28 @@ class Task:
         self._is_complete = False
         self._root: Written | None = None
 
-    def add(self, message: Mapping[str, Any]) -> Task:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        if not self._count or not other._count:
+            return self._count == other._count
+        return self.root() == other.root()
+
+    def __hash__(self) -> int:
+        # All messages of a task have the same uuid, and the first of a tree stays the first.
+        return hash(self._tree.messages[0].task_uuid if self._count else None)
+
+    def __repr__(self) -> str:
+        if not self._count:
+            return "<Task, no messages>"
+        plural, state = "s" * (self._count > 1), "" if self._is_complete else "in"
+        uuid = self._tree.messages[0].task_uuid
+        return f"<Task {uuid}, {self._count} message{plural}, {state}complete>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _task_of, (self._tree.messages[: self._count],)
+
+    def add(self, message_dict: Mapping[str, Any]) -> Task:
         """Return this task with one more message.
 
         Of two messages with the same level the last counts.
@@ -238,7 +260,7 @@ class Task:
             ValueError: It is no message, or one that does not fit: `InvalidStartMessage`,
                 `InvalidStatus`, `WrongActionType`, `WrongTask`.
         """
-        return self._with(WrittenMessage.from_dict(message))
+        return self._with(WrittenMessage.from_dict(message_dict))
 
     def _with(self, message: WrittenMessage) -> Task:
         with self._tree.lock:
@@ -273,6 +295,13 @@ class Task:
         return self._is_complete
 
 
+def _task_of(messages: Iterable[WrittenMessage]) -> Task:
+    task = Task()
+    for message in messages:
+        task = task._with(message)
+    return task
+
+
 _COPIED_MAX: Final = 32
 """Tasks up to which a parser leaves its own list to the one that comes after it."""
 
@@ -282,7 +311,7 @@ class Parser:
 
     Messages may come in any order, those of several tasks mixed.  Adding to the parser that came
     last is quick; using an older one may once take a time that grows with what was added since.
-    May be used by several threads.
+    Parsers are equal if their incomplete tasks are.  May be used by several threads.
     """
 
     # A parser with many tasks hands its dict over to the next one, and keeps what it takes to get
@@ -294,8 +323,23 @@ class Parser:
         self._tasks: dict[str, Task] | None = {}
         self._next: tuple[Parser, str, Task | None] | None = None
 
-    def add(self, message: Mapping[str, Any]) -> tuple[list[Task], Parser]:
-        """Return the task that *message* completes, if any, and the parser for the next message.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Parser):
+            return NotImplemented
+        return self._copied_tasks() == other._copied_tasks()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._copied_tasks()))
+
+    def __repr__(self) -> str:
+        count = len(self._copied_tasks())
+        return f"<Parser, {count} incomplete task{'s' * (count != 1)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _parser_of, (self._copied_tasks(),)
+
+    def add(self, message_dict: Mapping[str, Any]) -> tuple[list[Task], Parser]:
+        """Return the task that this message completes, if any, and the parser for the next one.
 
         A task that is complete is forgotten: a later message with its uuid begins another one.
 
@@ -303,7 +347,7 @@ class Parser:
             ValueError: It is no message, or one that does not fit, as for `Task.add`; this parser
                 can be used on.
         """
-        written = WrittenMessage.from_dict(message)
+        written = WrittenMessage.from_dict(message_dict)
         uuid = written.task_uuid
         with self._lock:
             tasks = self._own_tasks()
@@ -341,20 +385,29 @@ class Parser:
         self._tasks, self._next = tasks, None
         return tasks
 
+    def _copied_tasks(self) -> dict[str, Task]:
+        with self._lock:
+            return self._own_tasks().copy()
+
     def incomplete_tasks(self) -> list[Task]:
         """Return the tasks of which something is missing."""
-        with self._lock:
-            return list(self._own_tasks().values())
+        return list(self._copied_tasks().values())
 
     @classmethod
-    def parse_stream(cls, messages: Iterable[Mapping[str, Any]]) -> Iterator[Task]:
+    def parse_stream(cls, iterable: Iterable[Mapping[str, Any]]) -> Iterator[Task]:
         """Yield each task when it is complete, and at the end those of which something is missing.
 
         Raises:
             ValueError: One of them is no message, or does not fit.
         """
         parser = cls()
-        for message in messages:
+        for message in iterable:
             done, parser = parser.add(message)
             yield from done
         yield from parser.incomplete_tasks()
+
+
+def _parser_of(tasks: dict[str, Task]) -> Parser:
+    parser = Parser()
+    parser._tasks = tasks
+    return parser

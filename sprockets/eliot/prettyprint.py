@@ -40,9 +40,12 @@ from sprockets.eliot._pipes import run_quietly
 from sprockets.eliot._task_level import TaskLevel
 from sprockets.eliot.json import encode
 
-__all__ = ["compact_format", "pretty_format"]
+__all__ = ["REQUIRED_FIELDS", "compact_format", "pretty_format"]
 
 _PLACE: Final = (TASK_UUID, TASK_LEVEL, TIMESTAMP)
+REQUIRED_FIELDS: Final = frozenset(_PLACE)
+"""What a message has to have: what has less is none, and cannot be shown as one."""
+
 _FIRST: Final = (ACTION_TYPE, MESSAGE_TYPE, ACTION_STATUS)
 _WIDTH: Final = 40
 

@@ -46,6 +46,7 @@ from sprockets.eliot._types import ActionType, MessageType
 from sprockets.eliot.errors import UnflushedTracebacks
 
 __all__ = [
+    "COMPLETED_STATUSES",
     "LoggedAction",
     "LoggedMessage",
     "MemoryLogger",
@@ -61,6 +62,9 @@ __all__ = [
     "validateLogging",
     "validate_logging",
 ]
+
+COMPLETED_STATUSES: Final = (FAILED, SUCCEEDED)
+"""What ``action_status`` of the last message of an action may be."""
 
 _SHOWN: Final = 50
 _SHOWN_LENGTH: Final = 100
@@ -162,7 +166,7 @@ class LoggedAction:
                 children.append(cls._build(inner, inside))
             elif (status := message.get(ACTION_STATUS)) == STARTED:
                 start = message
-            elif status in (SUCCEEDED, FAILED):
+            elif status in COMPLETED_STATUSES:
                 end = message
             else:
                 children.append(LoggedMessage(message))

@@ -365,7 +365,7 @@ def test_the_names_of_the_package():
             assert getattr(sprockets.eliot, alias) is getattr(sprockets.eliot, name)
     assert sprockets.eliot.add_destination is not sprockets.eliot.add_destinations
     assert set(sprockets.eliot.__all__) == {*names, *filter(None, names.values())} | {
-        "TooManyCalls", "statistics",
+        "TooManyCalls", "statistics", "use_asyncio_context",
     }  # fmt: skip
     for name in sprockets.eliot.__all__:
         assert getattr(sprockets.eliot, name) is not None

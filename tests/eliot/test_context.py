@@ -6,7 +6,13 @@ import threading
 
 import pytest
 
-from sprockets.eliot import current_action, log_message, start_action, start_task
+from sprockets.eliot import (
+    current_action,
+    log_message,
+    start_action,
+    start_task,
+    use_asyncio_context,
+)
 
 WAYS = {
     "with": lambda action, f: _inside(action, f),
@@ -195,3 +201,14 @@ def test_a_new_thread_has_no_action():
         thread.join()
 
     assert found == ["unset", None]
+
+
+def test_what_made_actions_follow_asyncio_does_nothing_any_more():
+    """It says so at the caller's line, and the current action stays what it is."""
+    with start_action(action_type="a") as action:
+        with pytest.warns(DeprecationWarning, match="delete the call") as warned:
+            result = use_asyncio_context()
+
+        assert result is None
+        assert current_action() is action
+    assert [each.filename for each in warned] == [__file__]

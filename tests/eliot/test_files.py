@@ -154,11 +154,21 @@ def test_destinations_for_the_same_file_are_equal(tmp_path):
         file=one, json_default=str
     )
     assert FileDestination(file=one) != one
-    assert FileDestination(file=one).file is one
     assert repr(FileDestination(file=one)) == f"FileDestination(file={one!r})"
 
     add_destinations(FileDestination(file=one))
     remove_destination(FileDestination(file=one))
+
+
+def test_a_destination_tells_its_file_and_keeps_it():
+    """For another file there is another destination."""
+    file = io.StringIO()
+    destination = FileDestination(file=file)
+
+    with pytest.raises(AttributeError, match="file"):
+        destination.file = io.BytesIO()
+
+    assert destination.file is file
 
 
 class Encoder(json.JSONEncoder):

@@ -1,8 +1,10 @@
 """Reading messages back: whatever their order, the tree is the one that was logged."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import random
 import time
 
@@ -211,6 +213,99 @@ def test_a_stream_ends_with_what_is_incomplete():
         ("u", True),
         ("open", False),
     ]
+
+
+def test_arguments_may_be_given_by_name():
+    """The names that Eliot's have."""
+    message = plain([1])
+
+    done, _ = Parser().add(message_dict=message)
+
+    assert done == [Task().add(message_dict=message)]
+    assert list(Parser.parse_stream(iterable=[message])) == done
+    assert WrittenMessage.from_dict(logged_dictionary=message) == done[0].root()
+
+
+@given(st.permutations(NESTED))
+def test_tasks_and_parsers_of_the_same_messages_are_equal(messages):
+    """In whatever order they came; with one missing they are not."""
+    (expected,) = Parser.parse_stream(NESTED)
+    *some, last = messages
+    parser, again = Parser(), Parser()
+    for message in some:
+        (_, parser), (_, again) = parser.add(message), again.add(message)
+
+    (task,), _ = parser.add(last)
+
+    assert (task, hash(task)) == (expected, hash(expected))
+    assert (parser, hash(parser)) == (again, hash(again))
+    assert parser.incomplete_tasks() != [task]
+    assert parser != Parser()
+
+
+def test_tasks_and_parsers_are_equal_to_nothing_else():
+    """Empty ones are equal to each other."""
+    task = Task().add(plain([1]))
+
+    assert (Task(), hash(Task())) == (Task(), hash(Task()))
+    assert (Parser(), hash(Parser())) == (Parser(), hash(Parser()))
+    assert Task() != task
+    assert task != Task()
+    assert task != task.root()
+    assert Parser() != Task()
+
+
+@pytest.mark.parametrize("copied", [lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy])
+def test_what_was_read_goes_to_another_process(copied):
+    """Whole or in part, also when it was added to since; there it can be added to as well."""
+    *some, last = NESTED
+    parser = Parser()
+    for message in some:
+        _, parser = parser.add(message)
+    (partial,) = parser.incomplete_tasks()
+    (whole,), _ = parser.add(last)
+
+    for each in (partial, whole, parser, Task(), Parser(), whole.root()):
+        assert copied(each) == each
+    assert copied(partial).add(last) == whole
+    assert copied(parser).add(last)[0] == [whole]
+    assert [copied(each).is_complete() for each in (partial, whole)] == [False, True]
+
+
+def test_a_task_that_is_deeper_than_the_stack_is_pickled():
+    """Its messages are, one after the other."""
+    task = Task()
+    for depth in range(3000):
+        task = task.add(action([*[2] * depth, 1], "started"))
+
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+def test_tasks_and_parsers_are_shown_in_a_line():
+    """With what tells them apart; a test that fails shows them."""
+    parser = Parser()
+    _, parser = parser.add(NESTED[0])
+    (task,) = parser.incomplete_tasks()
+
+    assert repr([Task(), task, task.add(NESTED[1])]) == (
+        "[<Task, no messages>, <Task u, 1 message, incomplete>, <Task u, 2 messages, incomplete>]"
+    )
+    assert repr(Task().add(plain([1]))) == "<Task u, 1 message, complete>"
+    assert repr([Parser(), parser]) == "[<Parser, 0 incomplete tasks>, <Parser, 1 incomplete task>]"
+
+
+def test_actions_that_differ_deep_inside_are_not_equal():
+    """However deep: what compares them does not call itself."""
+    depth = 3000
+    starts = [action([*[2] * n, 1], "started") for n in range(depth)]
+    (one,) = Parser.parse_stream([*starts, plain([*[2] * depth, 2], x=1)])
+    (same,) = Parser.parse_stream([*starts, plain([*[2] * depth, 2], x=1)])
+    (other,) = Parser.parse_stream([*starts, plain([*[2] * depth, 2], x=2)])
+
+    assert one == same
+    assert one != other
+    assert one.root() != other.root()
+    assert one.root() != "x"
 
 
 @pytest.mark.rule("E20.5")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sprockets.eliot.json import encode
 from sprockets.eliot.prettyprint import (
+    REQUIRED_FIELDS,
     compact_format,
     describe_lines,
     main,
@@ -24,6 +25,19 @@ UUID = "8c668cde-235b-4872-af4e-caea524bd1c0"
 
 def message(**fields):
     return {"task_uuid": UUID, "task_level": [1, 2], "timestamp": 1443193754, **fields}
+
+
+@pytest.mark.parametrize("show", [pretty_format, compact_format])
+def test_what_lacks_a_required_field_is_no_message(show):
+    """Those three are enough."""
+    assert {"task_uuid", "task_level", "timestamp"} == REQUIRED_FIELDS
+    assert show(message())
+
+    for name in REQUIRED_FIELDS:
+        rest = message()
+        del rest[name]
+        with pytest.raises(ValueError, match=f"not a message: there is no '{name}'"):
+            show(rest)
 
 
 # -- on some lines

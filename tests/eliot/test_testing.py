@@ -22,6 +22,7 @@ from sprockets.eliot import (
 from sprockets.eliot._logger import default_logger
 from sprockets.eliot.json import EliotJSONEncoder
 from sprockets.eliot.testing import (
+    COMPLETED_STATUSES,
     LoggedAction,
     LoggedMessage,
     assertContainsFields,
@@ -407,6 +408,18 @@ def test_a_failed_action_is_one_that_did_not_succeed():
     assert not assertHasAction(None, logger, "a", succeeded=False).succeeded
     with pytest.raises(AssertionError, match="should have succeeded:\n  /2 a failed .*reason='no'"):
         assertHasAction(None, logger, "a", succeeded=True)
+
+
+def test_the_last_message_of_an_action_has_a_status_of_two():
+    """A program that reads messages need not spell them."""
+    logger = MemoryLogger()
+    start_action(logger, "good").finish()
+    start_action(logger, "bad").finish(ValueError("no"))
+
+    starts_and_ends = [message["action_status"] for message in logger.messages]
+
+    assert [s for s in starts_and_ends if s in COMPLETED_STATUSES] == ["succeeded", "failed"]
+    assert COMPLETED_STATUSES == ("failed", "succeeded")
 
 
 @pytest.mark.rule("E19.12")
