@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from tornado import web
+from sprockets.http._unset import UNSET, LogConfig
 
-from sprockets.http import _collecting, _sentry, _settings, runner
-from sprockets.http._logging import UNSET, LogConfig, LogSetup
-from sprockets.http._tickets import tickets_of
+# Whoever imports this package need not serve anything yet: what that takes is imported by run().
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from tornado import web
+
+    from sprockets.http import _collecting, runner
 
 __all__ = ["__version__", "run", "version_info"]
 
 version_info: tuple[int, int, int] = (3, 0, 0)
 """Major, minor and micro number of this version."""
 __version__: str = ".".join(str(number) for number in version_info)
+
+_MODULES = ("app", "client", "context", "health", "logs", "mixins", "runner", "testing")
+"""Public modules that ``import sprockets.http`` alone is enough for."""
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _MODULES:
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run(
@@ -57,6 +74,12 @@ def run(
         TypeError: *log_config* or *collector* is nothing that could be bound, or both are given.
         SystemExit: The service did not end well.
     """
+    import os
+
+    from sprockets.http import _collecting, _sentry, _settings, runner
+    from sprockets.http._logging import LogSetup
+    from sprockets.http._tickets import tickets_of
+
     options, keywords = _settings.resolve(settings, os.environ)
     process, log_config, options = _collecting.prepare(collector, log_config, options)
     logs = LogSetup(

@@ -98,7 +98,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add(
         "--check", action="store_true", help="make the application once, say how it would be served"
     )
-    add("--version", action="version", version=_describe_version())
+    add("--version", action=_Version, help="show its version, Tornado's and Python's, and exit")
     options = parser.add_argument_group("options of the service, with their variables")
     for name, each in FIELDS.items():
         if name != "ssl_options":
@@ -151,9 +151,27 @@ def _parse_setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+class _Version(argparse.Action):
+    """Tells the versions, which are looked up only then."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_describe_version())  # noqa: T201  # what was asked for
+        parser.exit()
+
+
 def _describe_version() -> str:
+    from importlib import metadata
+
+    try:
+        installed = metadata.version("sprockets.http")
+    except metadata.PackageNotFoundError:
+        # The sources are used as they are, by their path.
+        installed = http.__version__
     return (
-        f"sprockets.http {http.__version__}"
+        f"sprockets.http {installed}"
         f" (Tornado {tornado.version}, Python {platform.python_version()})"
     )
 

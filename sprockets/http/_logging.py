@@ -7,8 +7,6 @@ follow one another.
 
 from __future__ import annotations
 
-import enum
-import json
 import logging
 import logging.config
 import os
@@ -19,29 +17,15 @@ from itertools import count
 from typing import Any, Final, Literal, TypeAlias
 
 from sprockets.eliot._destinations import add_destinations, remove_destination
-from sprockets.eliot._fields import (
-    ACTION_STATUS,
-    ACTION_TYPE,
-    EXCEPTION,
-    IDENTITY,
-    MESSAGE_TYPE,
-    REASON,
-    STARTED,
-    TASK_LEVEL,
-    TASK_UUID,
-    Message,
-)
+from sprockets.eliot._fields import ACTION_STATUS, ACTION_TYPE, STARTED, Message
 from sprockets.eliot.logbook import ActionProcessor, StacksDestination
-from sprockets.http._access_log import FIELDS as _ACCESS_FIELDS
 from sprockets.http._request_action import REQUEST
+from sprockets.http._unset import UNSET as UNSET
+from sprockets.http._unset import LogConfig as LogConfig
+from sprockets.http._unset import Unset as Unset
 from sprockets.logbook import (
-    CRITICAL,
     DEBUG,
-    ERROR,
     INFO,
-    NOTICE,
-    TRACE,
-    WARNING,
     Handler,
     JSONFormatter,
     Logger,
@@ -53,7 +37,9 @@ from sprockets.logbook import (
     _context,
 )
 from sprockets.logbook._collecting._files import reopen_files as reopen_handlers
-from sprockets.logbook._text import escape_block, escape_line, safe_repr
+from sprockets.logbook._console import ConsoleFormatter, level_name_of, should_color
+from sprockets.logbook._setups._ready import LINE_FIELDS
+from sprockets.logbook._text import escape_line, safe_repr
 from sprockets.logbook.base import ContextStackManager, Level, StackedObject
 from sprockets.logbook.compat import (
     LoggingHandler,
@@ -62,25 +48,9 @@ from sprockets.logbook.compat import (
     redirected_warnings,
 )
 
-
-class Unset(enum.Enum):
-    """What stands for an argument that was not given, where ``None`` means something."""
-
-    UNSET = "unset"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""No ``log_config`` was given: the built-in set-up is bound."""
-
 _log: Final = Logger("sprockets.http")
 
 LogFormat: TypeAlias = Literal["json", "console", "structured"]
-LogConfig: TypeAlias = (
-    "StackedObject | Callable[[], StackedObject] | dict[str, Any] | str | Unset | None"
-)
 
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = ("json", "console", "structured")
 """The built-in set-ups."""
@@ -146,24 +116,6 @@ def _service(environ: Mapping[str, str]) -> str:
 
 # -- the built-in set-ups
 
-_JSON_FIELDS: Final = (
-    *("time", "level", "level_name", "channel", "message", "extra"),
-    *("filename", "lineno", "func_name", "process", "thread_name"),
-    *("exception_name", "exception_message", "formatted_exception"),
-)
-_COLORS: Final[Mapping[int, str]] = {
-    CRITICAL: "1;31",
-    ERROR: "31",
-    WARNING: "33",
-    NOTICE: "36",
-    INFO: "32",
-    DEBUG: "34",
-    TRACE: "2",
-}
-_FIRST: Final = ("request_id", "method", "path")
-_PLACE: Final = frozenset((TASK_UUID, TASK_LEVEL))
-_OF_MESSAGES: Final = IDENTITY | {EXCEPTION, REASON, "message"}
-_OF_REQUESTS: Final = IDENTITY.union(_ACCESS_FIELDS, (EXCEPTION, REASON))
 _MAX_VALUE: Final = 200
 
 
@@ -201,7 +153,7 @@ def make_setup(
         return NestedSetup([rest])
     handler = StreamHandler(stream, level=level)
     if known == "json":
-        handler.formatter = JSONFormatter(_JSON_FIELDS)
+        handler.formatter = JSONFormatter(LINE_FIELDS)
     elif known == "console":
         handler.formatter = ConsoleFormatter(should_color(stream, environ))
     else:
@@ -226,99 +178,6 @@ def parse_log_format(text: str, name: str = "log_format") -> LogFormat:
     raise ValueError(f"unknown {name} {text!r}; known: {', '.join(LOG_FORMATS)}")
 
 
-def should_color(stream: Any, environ: Mapping[str, str]) -> bool:
-    """Return whether lines for *stream* are to be coloured: on a terminal, if nobody objects.
-
-    ``NO_COLOR`` in *environ* forbids it, ``FORCE_COLOR`` asks for it; set and not empty is enough.
-    """
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR"):
-        return True
-    if environ.get("TERM") == "dumb":
-        return False
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):
-        # It is no file, or a closed one.
-        return False
-
-
-class ConsoleFormatter:
-    """Formats records for people: time, level, channel, message, then in what context it was.
-
-    What the message and the context say stays on the line, and cannot colour it; an exception
-    follows below.
-
-    Args:
-        color: Whether to colour levels, and to dim the context.
-    """
-
-    def __init__(self, color: bool = False) -> None:
-        self.color = color
-        self._time = StringFormatter("{record.time:%H:%M:%S.%f}")
-        self._text = StringFormatter("{record.channel}: {record.message}")
-
-    def __call__(self, record: LogRecord, handler: Handler) -> str:
-        """Return the line of *record*, and below it what takes more than a line."""
-        time = self._time.format_record(record, handler)[:-3]
-        name = _level_name(record)
-        text = self._text.format_record(record, handler)
-        context = _context_of(record)
-        if self.color:
-            time = f"\x1b[2m{time}\x1b[0m"
-            name = f"\x1b[{_COLORS.get(record.level, '1')}m{name:8}\x1b[0m"
-            context = context and f"\x1b[2m{context}\x1b[0m"
-        lines = [f"{time} {name:8} {text}  {context}" if context else f"{time} {name:8} {text}"]
-        stack = record.extra.get("stack_info")
-        if isinstance(stack, str):
-            lines.append(escape_block(stack))
-        exception = self._text.format_exception(record)
-        if exception:
-            lines.append(exception)
-        return "\n".join(lines)
-
-
-def _level_name(record: LogRecord) -> str:
-    try:
-        return record.level_name
-    except LookupError:
-        # Somebody's own level has a number only.
-        return str(record.level)
-
-
-def _context_of(record: LogRecord) -> str:
-    extra = record.extra
-    if not extra:
-        return ""
-    # Ids of tasks are for programs; people have that of the request.
-    hidden = _PLACE
-    if record.channel == "tornado.access":
-        # The line says what the fields say.
-        hidden = _OF_REQUESTS
-    elif ACTION_STATUS in extra or MESSAGE_TYPE in extra:
-        hidden = _OF_MESSAGES
-    names = [name for name in _FIRST if name in extra]
-    names += [name for name in extra if name not in _FIRST and name != "stack_info"]
-    return " ".join(
-        [
-            f"{escape_line(str(name))}={_value_text(extra[name])}"
-            for name in names
-            if name not in hidden and extra[name] is not None
-        ]
-    )
-
-
-def _value_text(value: object) -> str:
-    if isinstance(value, str):
-        if len(value) > _MAX_VALUE:
-            value = f"{value[:_MAX_VALUE]}..."
-        if value and value.isprintable() and not any(mark in value for mark in " \"'="):
-            return value
-        return json.dumps(value)
-    return escape_line(safe_repr(value, _MAX_VALUE))
-
-
 class StructuredFormatter:
     """Formats records as the structured lines of sprockets.http 2.5.
 
@@ -338,7 +197,7 @@ class StructuredFormatter:
         correlation_id = extra["correlation-id"] or extra["correlation_id"] or extra["request_id"]
         module = os.path.splitext(os.path.basename(record.filename or ""))[0]
         line = (
-            f"{_level_name(record)[:1]}[sprockets@34085{self._service}"
+            f"{level_name_of(record)[:1]}[sprockets@34085{self._service}"
             f' correlation_id="{_parameter(correlation_id)}"'
             f' logger="{_parameter(record.channel or "")}" process="{record.process or ""}"'
             f' line="{record.lineno or 0}" function="{_parameter(record.func_name or "")}"'

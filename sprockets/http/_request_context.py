@@ -160,6 +160,7 @@ class Exchange(httputil.HTTPConnection):
         "_settings",
         "action",
         "activity",
+        "afterwards",
         "client_is_gone",
         "connection",
         "context",
@@ -178,6 +179,8 @@ class Exchange(httputil.HTTPConnection):
     )
 
     activity: Activity
+    afterwards: Callable[[], object] | None
+    """Called once the request is over; what it raises would come out of its end."""
     connection: HTTP1Connection
     client_is_gone: bool
     """Whether the client left before it had its answer."""
@@ -204,6 +207,7 @@ class Exchange(httputil.HTTPConnection):
         self, activity: Activity, connection: HTTP1Connection, settings: dict[str, Any] | None
     ) -> None:
         self.activity = activity
+        self.afterwards = None
         self.connection = connection
         self.context: Any = connection.context
         self.stream: IOStream = connection.stream
@@ -431,6 +435,8 @@ class Exchange(httputil.HTTPConnection):
             row.add("client_gone")
         if self._is_heard or self.status_code >= 500 or _exception_at_hand() is not None:
             self._conclude()
+        if self.afterwards is not None:
+            self.afterwards()
         row.leave(self.status_code, monotonic() - self.started_at)
         stream: Any = self.stream
         stream.exchange = stream.first_heard_at = None

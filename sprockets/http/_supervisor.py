@@ -110,6 +110,8 @@ class _Worker:
         self.kill_at: float | None = None
         """When it is killed after its stacks were asked for."""
         self.was_killed = False
+        self.must_reopen = False
+        """Whether it is to be told to open its files again once it can hear that."""
         self.ready_at: float | None = None
         self.wants_out = False
 
@@ -457,6 +459,8 @@ class Supervisor:
         worker.ready_at = monotonic()
         worker.row["beat_at"] = max(worker.row["beat_at"], monotonic())
         self._log.info("worker %d is ready", worker.pid, extra=_about(worker))
+        if worker.must_reopen:
+            worker.send(signal.SIGUSR1)
         if self._is_stopping:
             return
         for slot in self._slots:
@@ -688,7 +692,11 @@ class Supervisor:
             if self._collector is not None:
                 self._collector.send(signal.SIGUSR1)
             for worker in self._workers():
-                if worker.state != "starting":
+                # It may have opened its files already, but would die of the signal if it had not
+                # come as far as to expect it.
+                if worker.state == "starting":
+                    worker.must_reopen = True
+                else:
                     worker.send(signal.SIGUSR1)
         elif signum == signal.SIGTTIN:
             self._change_target(+1)

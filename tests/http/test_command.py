@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import tornado
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sprockets.http
 from sprockets.http import _command
 from sprockets.http._loading import (
     CommandError,
@@ -649,12 +652,39 @@ def test_every_option_of_the_runner_has_its_own(capsys):
 
 
 def test_the_version_is_told(capsys):
-    """That of Tornado and Python, too: a report needs all three."""
+    """That of what is installed, of Tornado and of Python: a report needs all three."""
     assert _command.main(["--version"]) == 0
 
+    installed = re.escape(metadata.version("sprockets.http"))
     assert re.fullmatch(
-        r"sprockets.http 3\.\S+ \(Tornado \S+, Python \S+\)\n", capsys.readouterr().out
+        rf"sprockets.http {installed} \(Tornado \S+, Python \S+\)\n", capsys.readouterr().out
     )
+
+
+def test_the_numbers_of_the_version_are_those_of_the_distribution():
+    """Of which ``a1`` and the like is no part: it is told by the distribution alone."""
+    numbers = re.match(r"\d+\.\d+\.\d+", metadata.version("sprockets.http"))
+
+    assert numbers is not None
+    assert numbers.group() == sprockets.http.__version__
+
+
+def test_the_version_of_sources_that_are_not_installed_is_told(tmp_path):
+    """As they know it themselves; here they are put beside Tornado, without what pip writes."""
+    for package in (Path(sprockets.http.__path__[0]).parent, Path(tornado.__path__[0])):
+        (tmp_path / package.name).symlink_to(package)
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "sprockets.http", "--version"],
+        env=environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.startswith(f"sprockets.http {sprockets.http.__version__} (Tornado "), done
+    assert done.returncode == 0
 
 
 @given(st.from_regex(r"[a-z_]\w*(\.[a-z_]\w*)*", fullmatch=True, alphabet=st.characters(codec="ascii")), st.from_regex(r"[a-zA-Z_]\w*", fullmatch=True, alphabet=st.characters(codec="ascii")))  # fmt: skip

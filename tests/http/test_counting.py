@@ -1,9 +1,12 @@
 """Errors of a service as tickets: ``tickets`` in the settings."""
 
+import contextlib
 import json
+from pathlib import Path
 
 from tornado import web
 
+from sprockets.eliot import start_action
 from sprockets.http import _request_context
 from sprockets.http._logging import LogSetup
 from sprockets.http._settings import resolve
@@ -15,6 +18,9 @@ from sprockets.logbook import Logger, NullHandler, TestHandler
 from sprockets.logbook.ticketing import SQLAlchemyBackend
 
 log = Logger("shop")
+
+
+_BROKE = ValueError("the till broke")
 
 
 class Failing(ErrorLogger, ErrorWriter, web.RequestHandler):
@@ -31,6 +37,23 @@ class Failing(ErrorLogger, ErrorWriter, web.RequestHandler):
             log.error("a word of warning")
         if how == "refused":
             raise web.HTTPError(400)
+        if how in ("acting", "translated"):
+            with start_action(action_type="shop:sell"), start_action(action_type="shop:pay"):
+                raise self.translated(LookupError("no till")) if how == "translated" else _BROKE
+        if how == "caught":
+            with (
+                contextlib.suppress(LookupError),
+                start_action(action_type="shop:sell"),
+                start_action(action_type="shop:pay"),
+            ):
+                raise LookupError("no change")
+
+    @staticmethod
+    def translated(error):
+        """Return another exception that *error* led to."""
+        other = web.HTTPError(503, reason="Till Broke")
+        other.__cause__ = error
+        return other
 
 
 class Consuming(Failing):
@@ -102,6 +125,31 @@ class CountingTest(SprocketsHttpTestCase):
         assert (ticket.app_id, ticket.status.first_release) == ("shop", "1.2")
         assert ticket.last_occurrence.details.environment == "test"
 
+    def test_a_failure_that_leaves_actions_is_counted_once(self):
+        """By the record that knows most: that of the request."""
+        for path in ("/acting", "/translated"):
+            self.fetch(path)
+
+        titles, store = self.counted()
+
+        assert sorted(titles) == [
+            ("HTTPError: HTTP 503: Till Broke", 1),
+            ("ValueError: the till broke", 1),
+        ]
+        assert {ticket.channel for ticket in store.get_tickets()} == {"Failing"}
+
+    def test_a_failure_that_never_leaves_the_request_is_counted_by_its_innermost_action(self):
+        """Nobody else tells of it; what led up to it goes along."""
+        document = self.fetch("/caught")
+
+        titles, store = self.counted()
+
+        assert document.code == 200
+        assert titles == [("LookupError: no change", 1)]
+        (ticket,) = store.get_tickets()
+        assert ticket.last_occurrence.extra["action_type"] == "shop:pay"
+        assert json.loads(ticket.last_occurrence.details.leading)[0]["message"] == "trying caught"
+
     def test_the_request_is_known_and_what_led_to_it(self):
         """By the id that the document has."""
         document = json.loads(self.fetch("/unexpected").body)
@@ -111,6 +159,24 @@ class CountingTest(SprocketsHttpTestCase):
         (found,) = store.find_occurrences(request_id=document["request_id"])
         leading = json.loads(found.details.leading)
         assert leading[0]["message"] == "trying unexpected"
+
+    def test_its_place_is_where_it_was_raised(self):
+        """Not where the library logged it; what was logged by hand is where that was."""
+        self.fetch("/unexpected")
+        self.fetch("/logged")
+
+        _, store = self.counted()
+
+        lines = Path(__file__).read_text("utf-8").splitlines()
+        for ticket, expected in zip(
+            store.get_tickets("ticket_id"),
+            ('raise LookupError("no such thing")', 'log.error("a word of warning")'),
+            strict=True,
+        ):
+            filename, _, lineno = ticket.location.rpartition(":")
+            assert Path(filename) == Path(__file__)
+            assert lines[int(lineno) - 1].strip() == expected
+            assert ticket.module == __name__
 
     def test_handlers_of_a_class_hide_nothing(self):
         """Although they consume their records."""

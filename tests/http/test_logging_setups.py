@@ -22,7 +22,6 @@ from sprockets.http._logging import (
     builtin_config,
     make_setup,
     reopen_files,
-    should_color,
 )
 from sprockets.logbook import (
     DEBUG,
@@ -241,24 +240,6 @@ def test_the_console_is_coloured_on_a_terminal():
 
     line = terminal.getvalue()
     assert "\x1b[33mWARNING \x1b[0m shop: sold  \x1b[2mrequest_id=r1\x1b[0m\n" in line
-
-
-@pytest.mark.parametrize(
-    ("stream", "environ", "colored"),
-    [
-        (io.StringIO(), {}, False),
-        (Terminal(), {}, True),
-        (Terminal(), {"NO_COLOR": "1"}, False),
-        (Terminal(), {"NO_COLOR": ""}, True),
-        (Terminal(), {"TERM": "dumb"}, False),
-        (io.StringIO(), {"FORCE_COLOR": "1"}, True),
-        (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
-        (object(), {}, False),
-    ],
-)
-def test_who_decides_on_colour(stream, environ, colored):
-    """A terminal is coloured; the environment may forbid it, or ask for it."""
-    assert should_color(stream, environ) is colored
 
 
 def test_an_access_record_does_not_repeat_its_fields_on_the_console(stream):

@@ -84,7 +84,13 @@ before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, sig
 board = Scoreboard(given.get("rows", 8))
 options = Options(**{"heartbeat_timeout": 0, **given.get("options", {})})
 supervisor = Supervisor(
-    given.get("count", 2), options, Listener(), board, logging.getLogger("x"), notifier=Notifier()
+    given.get("count", 2),
+    options,
+    Listener(),
+    board,
+    logging.getLogger("x"),
+    notifier=Notifier(),
+    reopen_files=lambda: say("the parent opens its files again"),
 )
 outcome = supervisor.run()
 if isinstance(outcome, Link):
@@ -182,6 +188,27 @@ serve()
 
     assert service.output().count("defaults: True") == 2
     assert service.output().count("blocked: set()") == 2
+
+
+def test_a_worker_that_is_not_ready_opens_its_files_again_once_it_is(supervise, tmp_path):
+    """It may have opened the old ones already, and would not be told otherwise."""
+    service = supervise(
+        f"""
+signal.signal(signal.SIGUSR1, lambda *_: say("a worker opens its files again"))
+say("files are open")
+while not os.path.exists({str(tmp_path / "go")!r}):
+    time.sleep(0.01)
+serve()
+"""
+    )
+    wait_until(lambda: service.output().count("files are open") == 2)
+    service.signal(signal.SIGUSR1)
+    service.wait_output("the parent opens its files again")
+    assert "a worker opens" not in service.output()
+
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: service.output().count("a worker opens its files again") == 2)
 
 
 def test_a_worker_that_ignores_every_word_is_killed_at_its_deadline(supervise):
