@@ -33,6 +33,10 @@ class Command:
 
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
+        "check": Command(
+            "sprockets.commands.check",
+            "say what is wrong with a set-up, and what becomes of records",
+        ),
         "collect": Command(
             "sprockets.commands.collect", "receive the records of many processes, write them in one"
         ),

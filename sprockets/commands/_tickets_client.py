@@ -9,10 +9,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from sprockets.commands._tickets_desk import Desk, open_desk
 from sprockets.commands._tickets_tokens import add_token, list_tokens, remove_token
+from sprockets.commands._tickets_trackers import add_option as add_tracker_option
+from sprockets.commands._tickets_trackers import find_trackers
 from sprockets.commands._tickets_view import (
     describe_list,
     describe_request,
@@ -25,6 +28,9 @@ from sprockets.tickets._api_input import MAX_IDS, MAX_LIMIT, InputError, parse_i
 
 NOTHING: Final = 1
 """Exit status if there is no such ticket, or none was found."""
+
+READING: Final = frozenset(("list", "show", "request"))
+"""Words that change nothing."""
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _EXIT_STATUSES: Final = (
@@ -52,7 +58,17 @@ def run(word: str, argv: Sequence[str], program: str) -> int:
     if word == "token":
         return _run_token(argv, f"{program} token")
     arguments = make_parser(word, f"{program} {word}").parse_args(argv)
-    with open_desk(arguments.store, arguments.api, arguments.token, arguments.actor) as desk:
+    trackers = find_trackers(arguments)
+    if arguments.api is not None and arguments.tracker is not None:
+        raise CommandError("--tracker is for --store; a service tells its own trackers")
+    with open_desk(
+        arguments.store,
+        arguments.api,
+        arguments.token,
+        arguments.actor,
+        trackers=None if word in READING else trackers,
+        complain=partial(complain, f"{program} {word}"),
+    ) as desk:
         try:
             status: int = arguments.function(desk, arguments, f"{program} {word}")
         except InputError as error:
@@ -88,6 +104,7 @@ def _add_place(parser: argparse.ArgumentParser, *, with_api: bool = True) -> Non
         help="for the service; better given as env:VARIABLE (SPROCKETS_TICKETS_TOKEN)",
     )
     add("--actor", metavar="NAME", help="who does it, for history; you by default (with --store)")
+    add_tracker_option(group)
 
 
 def make_parser(word: str, program: str) -> argparse.ArgumentParser:

@@ -13,8 +13,10 @@ from urllib.parse import quote, urlencode, urlsplit
 from tornado import httpclient
 
 from sprockets.commands._tickets_serving import open_or_complain, resolve_store, shown_url
+from sprockets.commands._tickets_trackers import Trackers
 from sprockets.http._loading import CommandError
 from sprockets.http._supervisor import EXIT_UNAVAILABLE
+from sprockets.logbook.ticketing import Filing
 from sprockets.logbook.ticketing._backend import BackendBase
 from sprockets.tickets import _api_actions as actions
 from sprockets.tickets._api_input import (
@@ -30,6 +32,7 @@ from sprockets.tickets._api_input import (
 
 EXIT_FORBIDDEN: Final = 77  # EX_NOPERM
 _TIMEOUT: Final = 60.0  # seconds for an answer
+_TELL_TIMEOUT: Final = 15.0  # seconds for what trackers are told
 _VARIABLE: Final = "env:"
 
 
@@ -60,7 +63,13 @@ class Desk(Protocol):
 
 @contextmanager
 def open_desk(
-    store: str | None, api: str | None, token: str | None, actor: str | None
+    store: str | None,
+    api: str | None,
+    token: str | None,
+    actor: str | None,
+    *,
+    trackers: Sequence[str] | None = None,
+    complain: Callable[[Exception], object] = print,
 ) -> Iterator[Desk]:
     """Open what the arguments name, and close it in the end.
 
@@ -69,6 +78,8 @@ def open_desk(
         api: URL of a service.
         token: For the service.
         actor: Who does it; for a store.
+        trackers: Are told what is done at a store.
+        complain: Called with what a tracker was not told; that comes after all is done.
 
     Raises:
         CommandError: None is named, or both, or what is named cannot be reached.
@@ -90,11 +101,29 @@ def open_desk(
         return
     assert store is not None
     url = resolve_store(store)
+    told = Trackers(trackers or ())
     opened = open_or_complain(url)
     try:
-        yield StoreDesk(opened, shown_url(url), actor or _find_actor())
+        if not told:
+            yield StoreDesk(opened, shown_url(url), actor or _find_actor())
+            return
+        filing = told.make_filing(opened, drain_timeout=_TELL_TIMEOUT)
+        try:
+            yield StoreDesk(filing.watch(), shown_url(url), actor or _find_actor())
+        finally:
+            is_told = filing.close()
+            for text in _failures_of(filing, is_told=is_told):
+                complain(RuntimeError(text))
     finally:
         opened.close()
+
+
+def _failures_of(filing: Filing, *, is_told: bool) -> Iterator[str]:
+    for name, counts in filing.statistics().items():
+        if counts["refused"]:
+            yield f"{name} does not take it: {counts['last_refusal']}"
+        elif not is_told or counts["waiting"] or counts["left"]:
+            yield f"{name} could not be told in time; a service with this tracker will tell it"
 
 
 def _find_token(text: str) -> str:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
 import os
 import secrets
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from sprockets import http
 from sprockets._support.optional import MissingDependency
+from sprockets.commands._tickets_trackers import Trackers, find_trackers
+from sprockets.commands._tickets_trackers import add_option as add_tracker_option
 from sprockets.http import _command
 from sprockets.http._loading import CommandError
 from sprockets.http._settings import FIELDS, variable_of
 from sprockets.http._supervisor import EXIT_UNAVAILABLE
+from sprockets.logbook.ticketing import Filing
 from sprockets.tickets._auth import TrustedHeader, User, is_loopback
 from sprockets.tickets._settings import Anonymous, check_base_path, open_store
+from sprockets.tickets._token_file import TokenFile
 from sprockets.tickets._tokens import Token, parse_tokens
 from sprockets.tickets.app import make_app
 
@@ -53,9 +59,14 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add("--url", metavar="URL", dest="public_url", help="where people reach it through a proxy")
     add("--host", action="append", metavar="NAME", help="answer this Host only; may be repeated")
     add("--secret-file", metavar="FILE", help="what signs sessions, so that they outlive a restart")
+    add_tracker_option(parser)
     known = parser.add_argument_group("who is let in")
     add = known.add_argument
-    add("--token-file", metavar="FILE", help="lines of: name, read,write, SHA-256 of the token")
+    add(
+        "--token-file",
+        metavar="FILE",
+        help="lines of: name, read,write, SHA-256 of the token; read again when it changed",
+    )
     add("--trusted-header", metavar="NAME", help="a proxy says in it who asks")
     add(
         "--proxy",
@@ -104,6 +115,9 @@ def run(argv: Sequence[str], program: str) -> int:
     base_path = _check(check_base_path, arguments.base_path)
     user = _find_user(arguments)
     tokens = _read_tokens(arguments.token_file)
+    trackers = find_trackers(arguments)
+    # What makes no sense is said before anything is served.
+    Trackers(trackers)
     is_known = bool(user or tokens or _has_tokens(url))
     anonymous: Anonymous = "never" if is_known else "local"
     if arguments.insecure:
@@ -117,7 +131,6 @@ def run(argv: Sequence[str], program: str) -> int:
             " --trusted-header or --openid-issuer; or listen on --address 127.0.0.1"
         )
     keywords: dict[str, Any] = {
-        "tokens": tokens,
         "user": user,
         "base_path": base_path,
         "anonymous": anonymous,
@@ -130,10 +143,35 @@ def run(argv: Sequence[str], program: str) -> int:
         keywords["secure"] = True
 
     def make_application(**more: Any) -> Any:
-        return make_app(store=url, **keywords, **more)
+        # In each process of its own: what SIGHUP starts reads the files as they are then.
+        if arguments.token_file is not None:
+            more["tokens"] = TokenFile(arguments.token_file)
+        if not trackers:
+            return make_app(store=url, **keywords, **more)
+        filing = Trackers(trackers).make_filing(
+            None, ticket_url=_page_of_tickets(arguments.public_url)
+        )
+        application = make_app(store=url, trackers=filing, **keywords, **more)
+        application.on_shutdown_callbacks.append(partial(_close_filing, filing))
+        return application
 
     http.run(make_application, settings)
     return 0
+
+
+async def _close_filing(filing: Filing, _: object) -> None:
+    """Wait in a thread for what trackers are still told; then its store has nothing to do."""
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, filing.close)
+    if filing.db is not None:
+        await loop.run_in_executor(None, filing.db.close)
+
+
+def _page_of_tickets(url: str | None) -> str | None:
+    if url is None:
+        return None
+    escaped = url.rstrip("/").replace("{", "{{").replace("}", "}}")
+    return f"{escaped}/tickets/{{ticket_id}}"
 
 
 def resolve_store(text: str) -> str:

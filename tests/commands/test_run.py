@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_the_version_is_that_of_the_distribution(capsys):
     """``sprockets --version`` needs no word."""
     assert command.main(["--version"]) == 0
 
-    assert capsys.readouterr().out.startswith("sprockets.http 3.")
+    assert capsys.readouterr().out.startswith(f"sprockets.http {version('sprockets.http')} (")
 
 
 def test_a_mistake_in_run_is_told_in_the_name_of_run(capsys):
