@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from sprockets.tickets._auth import TrustedHeader, User
     from sprockets.tickets._auth_openid import OpenIDConnect
+    from sprockets.tickets._token_file import TokenFile
     from sprockets.tickets._tokens import Token, make_token
     from sprockets.tickets.app import handlers, make_app
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _LAZY: Final = {
     "OpenIDConnect": "_auth_openid",
     "Token": "_tokens",
+    "TokenFile": "_token_file",
     "TrustedHeader": "_auth",
     "User": "_auth",
     "handlers": "app",
@@ -23,6 +25,7 @@ _LAZY: Final = {
 __all__ = [
     "OpenIDConnect",
     "Token",
+    "TokenFile",
     "TrustedHeader",
     "User",
     "handlers",

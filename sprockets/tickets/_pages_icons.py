@@ -75,6 +75,7 @@ _SHAPES: Final[Mapping[str, str]] = MappingProxyType(
         "history-merged": _MERGE,
         "history-split": _SPLIT,
         "history-filed": _FILED,
+        "history-refused": '<path d="M8 2.6 14 13H2z"/><path d="M8 6.8v2.8m0 1.7v.1"/>',
     }
 )
 

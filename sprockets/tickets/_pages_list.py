@@ -18,8 +18,8 @@ from sprockets.tickets._api_actions import VALUE_FIELDS
 from sprockets.tickets._api_forms import time_text
 from sprockets.tickets._api_input import InputError, parse_count, parse_id, parse_time
 from sprockets.tickets._base import TicketsHandler
+from sprockets.tickets._known import Counts, Values
 from sprockets.tickets._pages_look import PageHandler, person_of
-from sprockets.tickets._settings import Site
 from sprockets.tickets._sparklines import last_day, last_month
 from sprockets.tickets._views_texts import present, request_url
 
@@ -29,7 +29,6 @@ DEFAULT_ORDER: Final = "-last_occurrence_time"
 MAX_QUERY: Final = 2_000  # characters
 MAX_PAGE: Final = 100_000
 
-_MAX_KNOWN: Final = 100
 
 _ORDERS: Final = ("last_occurrence_time", "first_time", "occurrence_count", "level", "channel")
 _TABS: Final = (
@@ -149,31 +148,6 @@ def read_query(text: str, me: str) -> Query | Misunderstanding:
         return Misunderstanding(error.message, text[:begin], text[begin:end], text[end:])
 
 
-class Counts:
-    """How many tickets meet conditions; known as long as the store's mark is what it was.
-
-    To count is what takes longest of a list, and it counts the same again and again.
-
-    Args:
-        site: Whose store it is.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._store = site.store
-        self._known: tuple[str, dict[Query, int]] = ("", {})
-
-    def count(self, query: Query, mark: str) -> int:
-        """Return how many tickets meet *query*; *mark* was read from the store before."""
-        known_mark, known = self._known
-        if known_mark != mark or len(known) >= _MAX_KNOWN:
-            # A dict of its own for each mark: another thread may still fill that of the last one.
-            known = {}
-            self._known = (mark, known)
-        if query not in known:
-            known[query] = self._store.count_tickets(query)
-        return known[query]
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a store has for a list."""
@@ -191,6 +165,7 @@ class Found:
 def find(
     store: BackendBase,
     counts: Counts,
+    values: Values,
     query: Query | None,
     tabs: list[Query | None],
     order_by: str,
@@ -202,6 +177,7 @@ def find(
     Args:
         store: Where tickets are.
         counts: What is known of how many there are.
+        values: What is proposed.
         query: Conditions; None finds nothing.
         tabs: Conditions of the tickets to be counted; None for those that are not.
         order_by: A field, ``-`` in front for the greatest first.
@@ -224,7 +200,7 @@ def find(
         hours = store.get_counts(ids, last_day(now).begin, now, "hour")
         days = store.get_counts(ids, last_month(now).begin, now, "day")
     has_tickets = bool(tickets) or any(of_tabs) or bool(store.get_tickets(limit=1))
-    assignees = store.get_values("assignee") if tickets else []
+    assignees = values.of("assignee", mark) if tickets else []
     return Found(tickets, total, hours, days, of_tabs, mark, has_tickets, assignees)
 
 
@@ -258,6 +234,7 @@ class ListHandler(PageHandler):
             find,
             self.store,
             self.site.shared(Counts),
+            self.site.shared(Values),
             None if isinstance(query, Misunderstanding) else query,
             counted,
             order_by,

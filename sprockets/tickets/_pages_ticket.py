@@ -13,6 +13,7 @@ from sprockets.logbook.ticketing._reading import leading_records
 from sprockets.tickets import _views as views
 from sprockets.tickets import _views_occurrences as occurrence_views
 from sprockets.tickets._api_input import InputError, TicketId, parse_count, parse_id
+from sprockets.tickets._known import Values
 from sprockets.tickets._pages_list import IGNORE_CHOICES, MAX_PAGE, mark_of
 from sprockets.tickets._pages_look import PageHandler
 from sprockets.tickets._sparklines import histogram, last_day, last_month
@@ -44,11 +45,14 @@ class Found:
     mark: str
 
 
-def find(store: BackendBase, ticket_id: TicketId, page: int, now: datetime) -> Found | None:
+def find(
+    store: BackendBase, values: Values, ticket_id: TicketId, page: int, now: datetime
+) -> Found | None:
     """Ask *store* for all that the page of a ticket shows; None if there is no such ticket.
 
     Args:
         store: Where tickets are.
+        values: What is proposed.
         ticket_id: The ticket.
         page: Number of the page of occurrences, from 1.
         now: The present, in UTC and without a zone.
@@ -72,8 +76,8 @@ def find(store: BackendBase, ticket_id: TicketId, page: int, now: datetime) -> F
         views.fit(days.get(key, []), last_month(now).count),
         store.get_history(key, HISTORY_SIZE),
         store.get_issues(key),
-        store.get_values("assignee"),
-        store.get_values("release"),
+        values.of("assignee", mark),
+        values.of("release", mark),
         mark,
     )
 
@@ -126,7 +130,7 @@ class TicketHandler(TicketPageHandler):
         except InputError:
             page = 1
         now = present()
-        found = await self.call(find, self.store, key, page, now)
+        found = await self.call(find, self.store, self.site.shared(Values), key, page, now)
         if found is None:
             raise Problem(404, detail=f"There is no ticket {ticket_id}")
         ticket = views.view_ticket(found.ticket, now, self.base_path)

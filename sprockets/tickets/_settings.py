@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
-from typing import Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-from tornado import httputil, web
+from tornado import httputil, ioloop, web
 
 from sprockets.http.app import CallbackManager
 from sprockets.logbook.ticketing._backend import BackendBase
 from sprockets.logbook.ticketing._deferred import DeferredBackend
 from sprockets.tickets._auth import CallableUser, User
+from sprockets.tickets._token_file import TokenFile
 from sprockets.tickets._tokens import Token
+
+if TYPE_CHECKING:
+    from sprockets.logbook.ticketing._trackers import Filing, Tracker
 
 Anonymous: TypeAlias = Literal["never", "local", "anywhere"]
 """Whether those are let in of whom nothing is known, if they are on this machine, or anywhere."""
@@ -30,6 +35,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _THREADS: Final = 4
+_LOOK_INTERVAL: Final = 60.0  # seconds
 _LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -39,7 +45,8 @@ class Site:
     Args:
         store: URL of a store, which is closed with the site; or a store, which stays open.
         base_path: Put before each path, as in ``/tickets``.
-        tokens: That are good besides those in the store.
+        tokens: That are good besides those in the store; a `TokenFile` is read again when it
+            changed.
         user: How people are known; a function takes the request and returns a name or None.
         anonymous: See `Anonymous`.  ``None``: local if there is no *user* and no token at all.
         secret: Signs sessions.  Processes that serve the same need the same; ``None`` makes one.
@@ -51,6 +58,8 @@ class Site:
             people log in, and for those of this machine if they do not.
         session_lifetime: Seconds after which people log in again.
         threads: In which the store is asked.
+        trackers: Are told what people do here: trackers, or tables that describe some, which are
+            let go of with the site; or a ``Filing``, which stays.
 
     Raises:
         ValueError: One of these is not as it must be.
@@ -72,9 +81,11 @@ class Site:
         hosts: Iterable[str] | None = None,
         session_lifetime: float = 12 * 3600.0,
         threads: int = _THREADS,
+        trackers: Iterable[Tracker | Mapping[str, Any]] | Filing = (),
     ) -> None:
         self.base_path: str = check_base_path(base_path)
-        self.tokens: tuple[Token, ...] = tuple(tokens)
+        # A file may have others later.
+        self.tokens: Iterable[Token] = tokens if isinstance(tokens, TokenFile) else tuple(tokens)
         if user is not None and not isinstance(user, User):
             user = CallableUser(user)
         self.user: User | None = user
@@ -94,8 +105,14 @@ class Site:
         self.store: BackendBase = (
             open_store(store, at_once=False) if isinstance(store, str) else store
         )
+        self._owns_filing = not hasattr(trackers, "watch")
+        self.filing: Filing | None = self._find_filing(trackers)
+        if self.filing is not None:
+            # From here on nobody changes a ticket behind the trackers' back.
+            self.store = self.filing.watch(self.store)
+        self._looking: ioloop.PeriodicCallback | None = None
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
-        if anonymous is None and (user is not None or self.tokens):
+        if anonymous is None and (user is not None or any(True for _ in self.tokens)):
             anonymous = "never"
         self.is_settled: bool = False
         if anonymous is None and not self._owns_store:
@@ -107,6 +124,18 @@ class Site:
         self._applications: list[web.Application] = []
         self._closers: list[Callable[[], object]] = []
         self._shared: dict[type, object] = {}
+
+    def _find_filing(self, trackers: Any) -> Filing | None:
+        if not self._owns_filing:
+            filing: Filing = trackers
+            return filing
+        given = list(trackers)
+        if not given:
+            return None
+        from sprockets.logbook.ticketing._trackers import Filing
+
+        page = None if self.url is None else f"{_escaped(self.url)}/tickets/{{ticket_id}}"
+        return Filing.of(given, self.store, ticket_url=page)
 
     def _find_anonymous(self) -> Anonymous:
         return "never" if self.store.get_tokens() else "local"
@@ -149,7 +178,38 @@ class Site:
             return
         self._applications.append(application)
         if isinstance(application, CallbackManager):
-            application.on_shutdown_callbacks.append(lambda _: self.close())
+            if self.filing is None:
+                application.on_shutdown_callbacks.append(lambda _: self.close())
+                return
+            application.on_start_callbacks.append(lambda *_: self._begin_looking())
+            application.on_shutdown_callbacks.append(self._close_behind)
+        if self.filing is not None:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop()
+                # It runs already, or knows no callbacks.
+                self._begin_looking()
+
+    def _begin_looking(self) -> None:
+        """Have trackers told every minute what they were not told."""
+        if self.filing is None or self._looking is not None:
+            return
+        self._looking = ioloop.PeriodicCallback(self.filing.look, _LOOK_INTERVAL * 1_000)
+        self._looking.start()
+        self.filing.look()
+
+    async def _close_behind(self, _: object) -> None:
+        """Close it, and wait in a thread for what trackers are still told."""
+        self._let_go()
+        if self.filing is not None and self._owns_filing:
+            await asyncio.get_running_loop().run_in_executor(None, self.filing.close)
+        self.close()
+
+    def _let_go(self) -> None:
+        if self._looking is not None:
+            self._looking.stop()
+        while self._closers:
+            self._closers.pop()()
+        self._pool.shutdown(wait=False)
 
     def shared(self, kind: Callable[[Site], T]) -> T:
         """Return the one object of that class, which is made of the site when it is asked for."""
@@ -164,12 +224,16 @@ class Site:
 
     def close(self) -> None:
         """Let go of threads, and of the store if it was opened here; a second call does nothing."""
-        while self._closers:
-            self._closers.pop()()
-        self._pool.shutdown(wait=False)
+        self._let_go()
+        if self.filing is not None and self._owns_filing:
+            self.filing.close()
         if self._owns_store:
             self._owns_store = False
             self.store.close()
+
+
+def _escaped(url: str) -> str:
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def check_base_path(path: str) -> str:

@@ -25,6 +25,7 @@ from sprockets.tickets._views_texts import (
     one_line,
     short_path,
     ticket_url,
+    web_url,
 )
 
 _STATE_TEXTS: Final = {
@@ -46,6 +47,7 @@ _HISTORY_TEXTS: Final = {
     "merged": "Merged",
     "split": "Split",
     "filed": "Filed in a tracker",
+    "refused": "A tracker was not told",
 }
 
 
@@ -340,6 +342,7 @@ class HistoryView:
         title: The same for people.
         actor: Who; empty for the library itself.
         text: A comment, or what is to be known.
+        url: Where that is, if it is anywhere; else empty.
         is_comment: Whether somebody wrote the text.
         time: When.
     """
@@ -348,8 +351,17 @@ class HistoryView:
     title: str
     actor: str
     text: str
+    url: str
     is_comment: bool
     time: Moment | None
+
+
+def _text_of(item: HistoryItem) -> str:
+    """Return what is to be known; of an issue by what people call it, not by its address."""
+    tracker, issue = item.facts.get("tracker"), item.facts.get("issue")
+    if item.action == "filed" and tracker and issue:
+        return f"{tracker} #{issue}"
+    return item.text
 
 
 def view_history(items: Iterable[HistoryItem], now: datetime) -> list[HistoryView]:
@@ -359,7 +371,8 @@ def view_history(items: Iterable[HistoryItem], now: datetime) -> list[HistoryVie
             item.action,
             _HISTORY_TEXTS.get(item.action, item.action.capitalize()),
             item.actor,
-            cut(item.text, MAX_VALUE),
+            cut(_text_of(item), MAX_VALUE),
+            web_url(item.facts.get("url")),
             item.action == "commented",
             moment_of(item.time, now),
         )

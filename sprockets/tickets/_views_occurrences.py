@@ -31,6 +31,7 @@ from sprockets.tickets._views_texts import (
     one_line,
     request_url,
     ticket_url,
+    web_url,
 )
 
 MAX_RECORDS: Final = 500
@@ -267,9 +268,7 @@ def view_issues(issues: Iterable[TrackerIssue]) -> list[IssueView]:
     """Return what is shown of *issues*; an address that is none for browsers is no link."""
     found = []
     for issue in issues:
-        url = issue.url or ""
-        if not url.startswith(("https://", "http://")):
-            url = ""
+        url = web_url(issue.url)
         if issue.issue_id is None:
             found.append(IssueView(issue.tracker, url, "being filed"))
         else:

@@ -134,3 +134,13 @@ def level_name(level: int | None) -> str:
     ('ERROR', 'LEVEL 99', 'NOTSET')
     """
     return LEVEL_NAMES.get(level or 0) or f"LEVEL {level}"
+
+
+def web_url(url: object) -> str:
+    """Return *url* if it is one for browsers, else nothing: no link runs a script.
+
+    >>> web_url("https://example.org/17"), web_url("javascript:alert(1)"), web_url(None)
+    ('https://example.org/17', '', '')
+    """
+    text = url if isinstance(url, str) else ""
+    return text if text.startswith(("https://", "http://")) else ""

@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
 
@@ -23,6 +23,9 @@ from sprockets.tickets._api_input import MAX_BODY
 from sprockets.tickets._auth import User
 from sprockets.tickets._settings import Anonymous, Site
 from sprockets.tickets._tokens import Token
+
+if TYPE_CHECKING:
+    from sprockets.logbook.ticketing._trackers import Filing, Tracker
 
 __all__ = ["handlers", "make_app"]
 
@@ -39,13 +42,15 @@ def make_app(
     secure: bool | None = None,
     hosts: Iterable[str] | None = None,
     session_lifetime: float = 12 * 3600.0,
+    trackers: Iterable[Tracker | Mapping[str, Any]] | Filing = (),
     **settings: Any,
 ) -> Application:
     """Return the application of a frontend.
 
     Args:
         store: URL of a store, which is closed when the service stops; or a store.
-        tokens: That are good besides those in the store.
+        tokens: That are good besides those in the store; a `TokenFile` is read again when it
+            changed.
         user: How people are known; a function takes the request and returns a name or None.
         base_path: Put before each path, as in ``/tickets``.
         anonymous: Whether those are let in of whom nothing is known: ``"never"``, ``"local"`` (on
@@ -55,6 +60,9 @@ def make_app(
         secure: Whether cookies are sent by HTTPS only; taken from *url* or the request by default.
         hosts: Values of the ``Host`` header that are answered, without port.
         session_lifetime: Seconds after which people log in again.
+        trackers: Are told, in the background, what is done with tickets here: trackers, or tables
+            with their ``kind`` and what that takes, which are let go of when the service stops; or
+            a ``Filing``, for those who want to say how, and close it.
         **settings: Of :class:`sprockets.http.app.Application`.
     """
     site = Site(
@@ -68,6 +76,7 @@ def make_app(
         secure=secure,
         hosts=hosts,
         session_lifetime=session_lifetime,
+        trackers=trackers,
     )
     settings.setdefault("service", "sprockets-tickets")
     settings.setdefault("max_body_size", MAX_BODY)

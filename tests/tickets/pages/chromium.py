@@ -63,17 +63,90 @@ def wait(driver, script, *arguments):
     return WebDriverWait(driver, LIMIT, 0.05).until(look, script)
 
 
-def find_violations(driver, axe):
-    """Return what the checker *axe* finds serious or critical in the page: rules and elements."""
-    found = driver.execute_async_script(
-        axe + "; const done = arguments[0];"
-        "axe.run(document, {resultTypes: ['violations']}).then(found => done(found.violations));"
+WIDE, NARROW = (1280, 900), (390, 844)
+_OF_COLOURS = ("color-contrast", "link-in-text-block")
+"""Rules of axe-core that look at colours, which are all that another scheme changes."""
+
+
+def look(driver, size, scheme="light", motion="no-preference"):
+    """Have the window that size, and the system prefer that scheme."""
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size is NARROW},
     )
-    return [
-        (each["id"], [node["html"][:120] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    ]
+    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": name, "value": value} for name, value in features.items()]},
+    )
+
+
+class Checker:
+    """Looks at a page that is loaded once, at both widths and in both schemes.
+
+    Args:
+        driver: The browser.
+        axe: Source of the checker of accessibility.
+    """
+
+    def __init__(self, driver, axe):
+        self._driver = driver
+        # No page has to be sent it.
+        self._script = driver.execute_cdp_cmd(
+            "Page.addScriptToEvaluateOnNewDocument", {"source": axe}
+        )["identifier"]
+
+    def close(self):
+        """Leave pages alone again."""
+        self._driver.execute_cdp_cmd(
+            "Page.removeScriptToEvaluateOnNewDocument", {"identifier": self._script}
+        )
+        look(self._driver, WIDE)
+
+    def find(self):
+        """Return what is wrong: serious and critical violations, colours, and what is too wide."""
+        found = []
+        for size in (WIDE, NARROW):
+            for scheme in ("light", "dark"):
+                look(self._driver, size, scheme, "reduce")
+                where = f"{size[0]} {scheme}"
+                rules = _OF_COLOURS if scheme == "dark" else ()
+                found += [(where, *each) for each in self._violations(rules)]
+                found += [(where, each) for each in self._misfits(size[0], scheme)]
+        return found
+
+    def _violations(self, rules):
+        options = {"resultTypes": ["violations"]}
+        if rules:
+            options["runOnly"] = {"type": "rule", "values": list(rules)}
+        found = self._driver.execute_async_script(
+            "const done = arguments[1];"
+            # One frame later the styles are those of the new size and scheme.
+            "requestAnimationFrame(() => requestAnimationFrame(() =>"
+            " axe.run(document, arguments[0]).then(found => done(found.violations))));",
+            options,
+        )
+        return [
+            (each["id"], [node["html"][:120] for node in each["nodes"]])
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+
+    def _misfits(self, most, scheme):
+        ground, ink, width = self._driver.execute_script(
+            "const of = getComputedStyle(document.body);"
+            "const light = text => { const c = document.createElement('canvas').getContext('2d');"
+            " c.fillStyle = text; c.fillRect(0, 0, 1, 1);"
+            " const [r, g, b] = c.getImageData(0, 0, 1, 1).data; return r + g + b; };"
+            "return [light(of.backgroundColor), light(of.color),"
+            " document.documentElement.scrollWidth]"
+        )
+        dark, light = (ground, ink) if scheme == "dark" else (ink, ground)
+        if dark >= 150 or light <= 600:
+            yield "the colours are not those of the scheme"
+        # Not innerWidth: a phone shows more of a page that is too wide.
+        if width > most:
+            yield f"wider than the window: {width}"
 
 
 def find_axe(folder):

@@ -77,3 +77,14 @@ def _driver(tmp_path_factory):
     driver = chromium.start(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(name="check")
+def _check(driver, request):
+    """Return what is wrong with the page that the browser shows, at all widths, in all colours."""
+    from tests.tickets.pages import chromium
+
+    axe = chromium.find_axe(request.config.cache.mkdir("axe-core"))
+    checker = chromium.Checker(driver, axe)
+    yield checker.find
+    checker.close()

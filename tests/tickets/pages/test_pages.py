@@ -176,6 +176,51 @@ def test_an_id_that_was_searched_for_leads_to_its_request(seeded, visit):
 # -- a ticket
 
 
+def test_a_ticket_links_its_issue(seeded, visit):
+    """Beside it, and where its history says that it was filed; an address that is a script is none."""
+    key = seeded.of["order_fails"]
+    url = "https://example.org/17"
+    seeded.save_issue(TrackerIssue(key, "github:o/r", "17", url))
+    seeded.add_history(key, "filed", url, tracker="github:o/r", issue="17", url=url)
+    seeded.add_history(key, "filed", "x", tracker="evil", issue="1", url="javascript:alert(1)")
+    seeded.add_history(
+        key, "refused", "github:o/r: 403 Must have admin rights", tracker="github:o/r"
+    )
+    page = visit(seeded).get(f"/tickets/{key}")
+
+    links = page.all("a", href=url)
+
+    # In the head, which is for narrow windows, among the trackers, and in the history.
+    assert [each.says for each in links] == ["github:o/r #17"] * 3
+    assert "A tracker was not told" in page.says
+    assert "403 Must have admin rights" in page.says
+    assert "evil #1" in page.says
+    assert not [each for each in page.all("a") if each["href"].startswith("javascript")]
+
+
+def test_what_is_proposed_is_asked_for_once_in_a_while(seeded, visit, monkeypatch):
+    """However many look: names and releases change seldom, and whoever wants another one types it."""
+    from sprockets.tickets._known import Values
+
+    monkeypatch.setattr(Values, "max_age", 1e9)
+    asked = []
+    real = seeded.get_values
+    seeded.get_values = lambda field: asked.append(field) or real(field)
+    visitor = visit(seeded)
+    key = seeded.of["order_fails"]
+
+    for _ in range(3):
+        visitor.get("/")
+        page = visitor.get(f"/tickets/{key}")
+        seeded.comment_on_ticket(key, "again")
+
+    assert sorted(asked) == ["assignee", "release"]
+    monkeypatch.setattr(Values, "max_age", 0.0)
+    visitor.get("/")
+    assert len(asked) == 3
+    assert "1.4.2" in [each["value"] for each in page.all("option")]
+
+
 def test_a_ticket_shows_everything_that_is_known(seeded, visit):
     """Traceback, records before, actions, history, counts, occurrences: all on its page."""
     key = seeded.of["order_fails"]
