@@ -1,21 +1,23 @@
 """What actions and messages cost, beside Eliot in the same run.
 
-Usage: ``python -P benchmarks/actions.py [--quick]``
+Usage: ``python -P benchmarks/actions.py [--quick] [--json FILE]``
+       ``python -P benchmarks/actions.py --show --json FILE [--format rst]``
 
 Each row is proven before it is timed.  Readings of the two libraries alternate; figures are
-medians, in units of an empty method call and in nanoseconds, and as a part of Eliot's.
+medians, in units of an empty method call and in nanoseconds, and as a part of Eliot's.  The table
+for the page about peers has units, and what Eliot takes where we take 1.
 """
 
 import argparse
 import importlib
 import json
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from importlib.metadata import version as installed_version
 from itertools import cycle, islice, repeat
 from pathlib import Path
 from statistics import median
@@ -26,13 +28,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cases import Disk, Emitted, Loop, fresh
 from benchmarks.measure import Effort, Meter, Timed, spread
-from benchmarks.report import number, table
+from benchmarks.report import TABLES, keep, kept, machine, number, strong, table
 from benchmarks.rows import TRIES, UNIT_NS, NotProvenError
 
 FULL = Effort(rounds=75, reading_us=4000)
 QUICK = Effort(rounds=9, reading_us=800)
 
 LIBRARIES = {"ours": "sprockets.eliot", "Eliot": "eliot"}
+DISTRIBUTIONS = {"ours": "sprockets.http", "Eliot": "eliot"}
 DEPTH = 64
 TASKS = 10_000
 
@@ -203,47 +206,99 @@ ROWS = [
 ]
 
 
-def measure(effort: Effort, libraries: Mapping[str, Any], folder: Path) -> str:
-    """Return the table of all rows."""
+def measure(effort: Effort, libraries: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the figures of all rows."""
     meter = Meter(effort)
-    lines: list[list[str]] = []
+    rows: list[dict[str, Any]] = []
     for place, row in enumerate(ROWS):
-        timed: list[Timed] = []
+        timed: dict[str, Timed] = {}
         for name, library in libraries.items():
             case = row.make_case(library, folder / f"{place}-{name}")
             row.prove(library, case)
-            timed.append(Timed(case.loop, case.switched, case.empty))
-        unit = meter.take_rounds(row.title, timed)
-        ours = median(timed[0].ratios)
-        cells = [row.title, number(ours), f"{spread(timed[0].ratios):.0%}", f"{ours * unit:.0f}"]
-        cells.append("" if row.target is None else number(row.target))
-        for peer in timed[1:]:
-            theirs = median(peer.ratios)
-            against = median(a / b for a, b in zip(timed[0].ratios, peer.ratios, strict=True))
-            cells += [number(theirs), f"{theirs * unit:.0f}", f"{against:.2f}"]
+            timed[name] = Timed(case.loop, case.switched, case.empty)
+        unit = meter.take_rounds(row.title, timed.values())
+        ours = timed["ours"].ratios
+        against = {
+            name: median(a / b for a, b in zip(ours, each.ratios, strict=True))
+            for name, each in timed.items()
+        }
+        found = {
+            name: {
+                "units": round(median(each.ratios), 2),
+                "spread": round(spread(each.ratios), 3),
+                "ours / theirs": round(against[name], 3),
+            }
+            for name, each in timed.items()
+        }
+        rows.append({"title": row.title, "unit_ns": round(unit, 1), "found": found})
+    return {
+        **machine(),
+        "unit_ns": round(meter.best_unit, 1),
+        "libraries": {name: installed_version(of) for name, of in DISTRIBUTIONS.items()},
+        "disturbed": {name: round(of_unit, 1) for name, of_unit in meter.slow.items()},
+        "rows": rows,
+    }
+
+
+def show(document: Mapping[str, Any]) -> str:
+    """Return the table for a terminal."""
+    names = [name for name in document["libraries"] if name != "ours"]
+    targets = {row.title: row.target for row in ROWS}
+    lines: list[list[str]] = []
+    for row in document["rows"]:
+        found, unit = row["found"], row["unit_ns"]
+        ours = found["ours"]
+        cells = [row["title"], number(ours["units"]), f"{ours['spread']:.0%}"]
+        target = targets.get(row["title"])
+        cells += [f"{ours['units'] * unit:.0f}", "" if target is None else number(target)]
+        for name in names:
+            theirs = found[name]
+            cells += [number(theirs["units"]), f"{theirs['units'] * unit:.0f}"]
+            cells.append(f"{theirs['ours / theirs']:.2f}")
         lines.append(cells)
     head = ["", "ours", "±", "ns", "target"]
-    for name in list(libraries)[1:]:
+    for name in names:
         head += [name, "ns", "ours / theirs"]
     notes = [
-        f"Python {platform.python_version()}; unit: an empty method call, {meter.best_unit:.0f} ns",
-        *(f"disturbed: {name}, unit {of_unit:.0f} ns" for name, of_unit in meter.slow.items()),
+        f"Python {document['python']}; unit: an empty method call, {document['unit_ns']:.0f} ns",
+        *(f"disturbed: {name}, unit {unit:.0f} ns" for name, unit in document["disturbed"].items()),
     ]
     return "\n".join([table(head, lines), "", *notes])
+
+
+def show_page(document: Mapping[str, Any], style: str) -> str:
+    """Return the table for the page: ours in units, and the others as multiples of ours."""
+    names = [name for name in document["libraries"] if name != "ours"]
+    lines = []
+    for row in document["rows"]:
+        found = row["found"]
+        against = [1 / found[name]["ours / theirs"] for name in names]
+        cells = [strong(number(each)) if each < 1 else number(each) for each in against]
+        lines.append([row["title"], number(found["ours"]["units"]), *cells])
+    return TABLES[style](["", "ours, units", *names], lines)
 
 
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a minute less, figures less certain")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--show", action="store_true", help="print what was kept there, no more")
+    parser.add_argument("--format", choices=sorted(TABLES), default="text", help="of what is shown")
     arguments = parser.parse_args()
+    if arguments.show:
+        print(show_page(kept(arguments.json), arguments.format))
+        return
     libraries = {name: importlib.import_module(module) for name, module in LIBRARIES.items()}
     for library in libraries.values():
         # What is logged before the first destination is kept: nothing is, after one.
         with _added(library, _nothing):
             pass
     with tempfile.TemporaryDirectory() as folder:
-        print(measure(QUICK if arguments.quick else FULL, libraries, Path(folder)))
+        document = measure(QUICK if arguments.quick else FULL, libraries, Path(folder))
+    print(show(document))
+    if arguments.json:
+        keep(arguments.json, document)
 
 
 if __name__ == "__main__":

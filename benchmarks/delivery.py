@@ -1,13 +1,15 @@
 """What handing something over costs, and how long a log call takes whatever the destination does.
 
-Usage: ``python -P benchmarks/delivery.py [--quick] [--calls N] [--handlers NAMES]``
+Usage: ``python -P benchmarks/delivery.py [--quick] [--calls N] [--handlers NAMES] [--json FILE]``
+       ``python -P benchmarks/delivery.py --show --json FILE [--format rst]``
 
 The first table puts the delivery engine beside ``logging.handlers.QueueHandler``, in alternated
 rounds in this process, with a thread that takes the items off.  The second takes the time of each
 log call of our remote handlers, whose destinations are in another process: one that is dead, one
 that is slow, and one that takes connections and nothing else; with each policy, and before them
 without any, which shows what the machine adds.  Both are proven
-first: everything that is handed over arrives.
+first: everything that is handed over arrives.  What is shown for the page about peers has only the
+policy that is the default.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from typing import Any
 # Run with -P nothing of ours is on the path; at its end this can shadow nobody.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.report import table
+from benchmarks.report import TABLES, Table, keep, kept, machine, shown
 from sprockets.logbook import Flags, Logger
 from sprockets.logbook.delivery import Delivery, Spool
 from sprockets.logbook.handlers import MailHandler, OTLPHandler, SentryHandler, SyslogHandler
@@ -102,7 +104,7 @@ def prove(name: str, found: int, expected: int) -> None:
         raise SystemExit(f"{name}: {found} of {expected} arrived")
 
 
-def compare_handing_over(rounds: int, calls: int) -> str:
+def compare_handing_over(rounds: int, calls: int) -> Table:
     """Return a table of microseconds a call, and of our share of theirs."""
     cases: dict[str, Callable[[], float]] = {
         "Delivery.put": lambda: time_delivery(calls),
@@ -124,7 +126,7 @@ def compare_handing_over(rounds: int, calls: int) -> str:
         ]
         for name, values in readings.items()
     ]
-    return table(["handing over", "us a call", "ours by it"], rows)
+    return {"title": "", "head": ["handing over", "us a call", "ours by it"], "rows": rows}
 
 
 # -- destinations, in a process of their own
@@ -304,26 +306,22 @@ def time_calls(name: str, condition: str, policy: str, calls: int) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a look that takes some seconds")
-    parser.add_argument("--calls", type=int, default=0, help="log calls in each row")
-    parser.add_argument("--handlers", default="", help="part of the names of those to be timed")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
-    parser.add_argument("--pause", type=float, default=0.0, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve, options.pause)
-    rounds, puts, calls = (5, 5_000, 500) if options.quick else (15, 20_000, 100_000)
-    calls = options.calls or calls
-    print(compare_handing_over(rounds, puts))
-    print(f"\n{calls:,} log calls a row\n")
+def for_page(tables: list[Table]) -> list[Table]:
+    """Return *tables* with the default policy only, and without saying so."""
+    handing_over, calls = tables
+    place = COLUMNS.index("policy")
+    rows = [row for row in calls["rows"] if row[place] == POLICIES[0]]
+    without = [[cell for at, cell in enumerate(row) if at != place] for row in (COLUMNS, *rows)]
+    return [handing_over, {**calls, "head": without[0], "rows": without[1:]}]
+
+
+def measure_calls(handlers: str, calls: int) -> Table:
+    """Return a table of what log calls take, of the handlers in whose names *handlers* is."""
     rows = []
     # What the handlers have to say of their destinations is known here.
     with Flags(errors="silent").applicationbound():
         for name in HANDLERS:
-            if options.handlers.lower() in name.lower():
+            if handlers.lower() in name.lower():
                 prove_handler(name)
                 rows.append(time_calls(name, MACHINE, "drop_oldest", calls))
                 rows += [
@@ -331,10 +329,37 @@ def main() -> None:
                     for condition in CONDITIONS
                     for policy in POLICIES
                 ]
-    print(table(COLUMNS, rows))
-    late = sum(" !" in row[5] for row in rows)
+    return {"title": f"{calls:,} log calls a row", "head": COLUMNS, "rows": rows}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a look that takes some seconds")
+    parser.add_argument("--calls", type=int, default=0, help="log calls in each row")
+    parser.add_argument("--handlers", default="", help="part of the names of those to be timed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there, too")
+    parser.add_argument("--show", action="store_true", help="print what was kept there, no more")
+    parser.add_argument("--format", choices=sorted(TABLES), default="text", help="of what is shown")
+    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
+    parser.add_argument("--pause", type=float, default=0.0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.pause)
+    if options.show:
+        print(shown(for_page(kept(options.json)["tables"]), options.format))
+        return
+    rounds, puts, calls = (5, 5_000, 500) if options.quick else (15, 20_000, 100_000)
+    calls = options.calls or calls
+    handing_over = compare_handing_over(rounds, puts)
+    print(shown([handing_over]), end="\n\n")
+    found = measure_calls(options.handlers, calls)
+    print(shown([found]))
+    late = sum(" !" in row[5] for row in found["rows"])
     if calls >= 10_000:
-        print(f"\np99.9 beyond {LIMIT_MS:g} ms, marked with !: {late} of {len(rows)}")
+        print(f"\np99.9 beyond {LIMIT_MS:g} ms, marked with !: {late} of {len(found['rows'])}")
+    if options.json:
+        keep(options.json, {**machine(), "tables": [handing_over, found]})
 
 
 if __name__ == "__main__":

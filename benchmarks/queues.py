@@ -1,6 +1,7 @@
 """Records per second from one process or thread to another, and what each costs.
 
-Usage: ``python -P benchmarks/queues.py [--quick] [--only NAMES] [--records N] [--calls N]``
+Usage: ``python -P benchmarks/queues.py [--quick] [--only NAMES] [--records N] [--calls N]
+[--json FILE]``, or ``--show --json FILE [--format rst]``
 
 The first table has every transport we offer, beside its library used by hand, the standard library
 and Logbook, on loopback.  Each is first proven to bring every record, in order.  ``sent/s`` is how
@@ -27,8 +28,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.queue_transports import CASES
 from benchmarks.queue_transports._case import Case, Reading, be_receiver, be_sender
-from benchmarks.queue_transports._troubles import LIMIT_MS, TROUBLED, time_in_trouble
-from benchmarks.report import MISSING, table
+from benchmarks.queue_transports._troubles import TROUBLED, time_in_trouble
+from benchmarks.report import MISSING, TABLES, Table, keep, kept, machine, shown
 
 HEAD = [
     "transport",
@@ -77,7 +78,7 @@ def row(case: Case, found: dict[str, Reading | str]) -> list[str]:
     ]
 
 
-def compare(cases: list[Case], records: int, rounds: int) -> str:
+def compare(cases: list[Case], records: int, rounds: int) -> Table:
     """Return the table of *cases*."""
     readings: dict[str, list[Reading]] = {}
     found: dict[str, Reading | str] = {}
@@ -93,7 +94,8 @@ def compare(cases: list[Case], records: int, rounds: int) -> str:
             if case.name in readings:
                 readings[case.name].append(case.measure(max(10, records // case.share)))
     found |= {name: best(values) for name, values in readings.items()}
-    return table(HEAD, [row(case, found) for case in cases])
+    title = f"best of {rounds}; {records:,} records, fewer where each takes long"
+    return {"title": title, "head": HEAD, "rows": [row(case, found) for case in cases]}
 
 
 def main() -> None:
@@ -103,6 +105,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of the names of rows, with commas")
     parser.add_argument("--records", type=int, default=0, help="in each row")
     parser.add_argument("--calls", type=int, default=0, help="with each peer in trouble")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there, too")
+    parser.add_argument("--show", action="store_true", help="print what was kept there, no more")
+    parser.add_argument("--format", choices=sorted(TABLES), default="text", help="of what is shown")
     parser.add_argument("--send", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--receive", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--where", help=argparse.SUPPRESS)
@@ -114,17 +119,22 @@ def main() -> None:
     if options.receive:
         print(json.dumps(be_receiver(CASES[options.receive], options.count)))
         return
+    if options.show:
+        print(shown(kept(options.json)["tables"], options.format))
+        return
     records, rounds, calls = (10_000, 1, 5_000) if options.quick else (100_000, 2, 100_000)
     records = options.records or records
     calls = options.calls or calls
     wanted = options.only.lower().split(",")
     cases = [case for case in CASES.values() if any(part in case.name.lower() for part in wanted)]
-    print(f"best of {rounds}; {records:,} records, fewer where each takes long\n")
-    print(compare(cases, records, rounds))
+    tables = [compare(cases, records, rounds)]
+    print(shown(tables))
     troubled = [case for case in cases if case.name in TROUBLED]
     if troubled:
-        print(f"\na log call in ms; {calls:,} calls a row, at most {LIMIT_MS:g} ms wanted\n")
-        print(time_in_trouble(troubled, calls))
+        tables.append(time_in_trouble(troubled, calls))
+        print(f"\n{shown(tables[1:])}")
+    if options.json:
+        keep(options.json, {**machine(), "tables": tables})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Measure us beside our peers in one process, and print how many empty calls each thing costs.
 
 Usage: ``python -P benchmarks/run.py [--quick] [--rows PATTERN] [--json FILE]``
+       ``python -P benchmarks/run.py --show --json FILE [--format rst]``
 
 Every row is proven before it is timed: a library that does not deliver what the row says has no
 figure there.
+The tables for the page about peers say what a peer takes where we take 1.
 For counts instead of times, where noise matters: ``--callgrind ROW LIBRARY`` (needs valgrind).
 """
 
@@ -11,9 +13,7 @@ import argparse
 import asyncio
 import contextvars
 import io
-import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.cases import FURTHER, Emitted, Library, Loop, Scope, fresh
 from benchmarks.libraries import LIBRARIES, load
 from benchmarks.measure import Effort, Meter, Timed, call_units, spread
-from benchmarks.report import MISSING, number, table
+from benchmarks.report import MISSING, TABLES, keep, kept, machine, number, strong, table
 from benchmarks.rows import (
     BIND_TARGET_NS,
     DEPTHS,
@@ -439,6 +439,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--libraries", default="", metavar="PATTERN", help="only libraries whose name matches"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--show", action="store_true", help="print what was kept there, no more")
+    parser.add_argument("--format", choices=sorted(TABLES), default="text", help="of what is shown")
     parser.add_argument(
         "--callgrind", nargs=2, metavar=("ROW", "LIBRARY"), help="count instructions by valgrind"
     )
@@ -518,22 +520,75 @@ def measure_all(options: argparse.Namespace, folder: Path, cells: Cells) -> None
         say(show_failures(cells))
 
 
-def as_json(cells: Cells) -> str:
-    """Return all figures, in units, for other programs."""
+def as_document(cells: Cells) -> dict[str, Any]:
+    """Return all figures, in units, to be kept."""
     figures: dict[str, dict[str, object]] = {}
     for (row, name), value in cells.values.items():
-        figures.setdefault(row, {})[name] = {"units": value, "spread": cells.spreads[row, name]}
-    document = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "unit_ns": median(cells.units) if cells.units else None,
+        spread_of = round(cells.spreads[row, name], 3)
+        figures.setdefault(row, {})[name] = {"units": round(value, 2), "spread": spread_of}
+    return {
+        **machine(),
+        "unit_ns": round(median(cells.units), 1) if cells.units else None,
         "libraries": cells.descriptions,
         "targets": {row.name: row.target for row in ROWS},
         "figures": figures,
         "failures": {f"{row}, {name}": reason for (row, name), reason in cells.failures.items()},
         "faults": {f"{row}, {name}": reason for (row, name), reason in cells.faults.items()},
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def from_document(document: dict[str, Any]) -> Cells:
+    """Return what was kept."""
+    cells = Cells(descriptions=document["libraries"])
+    for row, found in document["figures"].items():
+        for name, figure in found.items():
+            cells.values[row, name] = figure["units"]
+            cells.spreads[row, name] = figure["spread"]
+    for told, into in (("failures", cells.failures), ("faults", cells.faults)):
+        for place, reason in document[told].items():
+            row, name = place.rsplit(", ", 1)
+            into[row, name] = reason
+    return cells
+
+
+# What a page has room for: at the top of a context, and under many others.
+_SHOWN_DEPTHS = [1, 64]
+_SHOWN_TASKS = [10_000]
+
+
+def show_page(cells: Cells, style: str) -> str:
+    """Return the tables for the page: ours in units, and the others as multiples of ours."""
+    names = [name for name in cells.descriptions if name != "ours"]
+    groups = [
+        ("a log call", [(row.name, row.title) for row in ROWS]),
+        ("a context", [(name, title) for name, title, _ in context_rows(_SHOWN_DEPTHS)]),
+        ("live tasks", [(name, title) for name, title, _ in task_rows(_SHOWN_TASKS)]),
+    ]
+    shown = []
+    for head, rows in groups:
+        measured = [row for row in rows if cells.value(row[0], "ours")]
+        peers = [n for n in names if any(cells.value(row, n) is not None for row, _ in measured)]
+        lines = [
+            [title, known(cells.value(row, "ours")), *(times(cells, row, n) for n in peers)]
+            for row, title in measured
+        ]
+        if lines:
+            shown.append(TABLES[style]([head, "ours, units", *peers], lines))
+    return "\n\n".join(shown)
+
+
+def known(value: float | None) -> str:
+    """Return a figure; a difference of two readings that noise has made negative is none."""
+    return number(value) if value is not None and value > 0 else MISSING
+
+
+def times(cells: Cells, row: str, name: str) -> str:
+    """Return how many times as long as we *name* takes; in bold if that is faster."""
+    ours, theirs = cells.value(row, "ours"), cells.value(row, name)
+    if ours is None or theirs is None or min(ours, theirs) <= 0:
+        return MISSING
+    text = number(theirs / ours) + (" †" if (row, name) in cells.faults else "")
+    return strong(text) if theirs < ours else text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -548,6 +603,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         )
         return
+    if options.show:
+        say(show_page(from_document(kept(options.json)), options.format))
+        return
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         if options.callgrind and options.calls is not None:
             row, library = options.callgrind
@@ -558,7 +616,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cells = Cells()
             measure_all(options, Path(folder), cells)
             if options.json:
-                options.json.write_text(as_json(cells) + "\n", encoding="utf-8")
+                keep(options.json, as_document(cells))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ import sqlalchemy as sa
 
 from benchmarks.report import table
 from sprockets.logbook.ticketing._entry import Entry
+from sprockets.logbook.ticketing._making import new_key
 from sprockets.logbook.ticketing._model import Retention
 from sprockets.logbook.ticketing._search import Query
 from sprockets.logbook.ticketing._sqlalchemy import SQLAlchemyBackend
@@ -75,7 +76,7 @@ def entry(ticket: int, moment: datetime) -> Entry:
         "formatted_exception": "Traceback (most recent call last):\n" + '  File "/srv/x.py"\n' * 8,
     }
     return Entry(
-        key=uuid.uuid4().hex,
+        key=new_key(),
         hash=sha1(str(ticket).encode(), usedforsecurity=False).hexdigest(),
         time=moment,
         level=14,

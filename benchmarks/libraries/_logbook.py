@@ -191,6 +191,36 @@ class Logbook(Library):
             yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
 
     @contextmanager
+    def silenced(self) -> Iterator[Case]:
+        """A null handler above the one that would write."""
+        log, sink = logbook.Logger(CHANNEL), Memory()
+
+        def wanted() -> None:
+            with logbook.StreamHandler(sink, format_string=LINE):
+                log.info("stock is low")
+
+        with logbook.StreamHandler(sink, format_string=LINE), logbook.NullHandler():
+            yield Case(_infos(log), sink, wanted)
+
+    @contextmanager
+    def refused(self) -> Iterator[Case]:
+        """A filter that refuses."""
+        log, sink = logbook.Logger(CHANNEL), Memory()
+        handler = logbook.StreamHandler(
+            sink, format_string=LINE, filter=lambda record, _: record.level > logbook.INFO
+        )
+        with handler:
+            yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
+
+    @contextmanager
+    def held_back(self) -> Iterator[Case]:
+        """The newest hundred kept until something is an error."""
+        log, sink = logbook.Logger(CHANNEL), Memory()
+        handler = logbook.StreamHandler(sink, format_string=LINE)
+        with logbook.FingersCrossedHandler(handler, buffer_size=100, reset=True):
+            yield Case(_infos(log), sink, partial(log.error, "no stock"))
+
+    @contextmanager
     def taken(self) -> Iterator[Case]:
         """A handler that does nothing."""
         with _Null():

@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -66,6 +67,22 @@ def _failures(log: logging.Logger) -> Loop:
 class _Null(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         pass
+
+
+class _HeldBack(logging.Handler):
+    """What ``MemoryHandler`` is, but that when it is full it forgets instead of writing."""
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__()
+        self.target = target
+        self.buffer: deque[logging.LogRecord] = deque(maxlen=100)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.buffer.append(record)
+        if record.levelno >= logging.ERROR:
+            for held in self.buffer:
+                self.target.handle(held)
+            self.buffer.clear()
 
 
 class _Caller(logging.Handler):
@@ -181,6 +198,34 @@ class Stdlib(Library):
         handler, sink = self._to_memory(logging.WARNING)
         log = self._logger(handler)
         yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
+
+    @contextmanager
+    def silenced(self) -> Iterator[Case]:
+        """A null handler alone."""
+        handler, sink = self._to_memory()
+        log = self._logger(logging.NullHandler())
+
+        def wanted() -> None:
+            log.addHandler(handler)
+            log.info("stock is low")
+            log.removeHandler(handler)
+
+        yield Case(_infos(log), sink, wanted)
+
+    @contextmanager
+    def refused(self) -> Iterator[Case]:
+        """A filter that refuses."""
+        handler, sink = self._to_memory()
+        handler.addFilter(lambda record: record.levelno > logging.INFO)
+        log = self._logger(handler)
+        yield Case(_infos(log), sink, partial(log.warning, "stock is low"))
+
+    @contextmanager
+    def held_back(self) -> Iterator[Case]:
+        """The newest hundred kept until something is an error."""
+        handler, sink = self._to_memory()
+        log = self._logger(_HeldBack(handler))
+        yield Case(_infos(log), sink, partial(log.error, "no stock"))
 
     @contextmanager
     def caller(self) -> Iterator[Case]:

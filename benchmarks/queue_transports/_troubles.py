@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from benchmarks.queue_transports import _brokers, _nats, _redis
 from benchmarks.queue_transports._case import PADDING, PATIENCE, Case
-from benchmarks.report import MISSING, table
+from benchmarks.report import MISSING, Table
 
 LIMIT_MS = 5.0
 """What 99.9 % of the log calls may take."""
@@ -124,7 +124,7 @@ TROUBLED: dict[str, Callable[[], AbstractContextManager[tuple[str, Make]]]] = {
 }
 
 
-def time_in_trouble(cases: list[Case], calls: int) -> str:
+def time_in_trouble(cases: list[Case], calls: int) -> Table:
     """Return a table of those *cases* that can be in trouble."""
     from sprockets.logbook import Flags, NullHandler
 
@@ -139,7 +139,8 @@ def time_in_trouble(cases: list[Case], calls: int) -> str:
                     if missing
                     else [case.name, mood, *_time_mood(case.name, mood, calls)]
                 )
-    return table(HEAD, rows)
+    title = f"a log call in ms; {calls:,} calls a row, at most {LIMIT_MS:g} ms wanted"
+    return {"title": title, "head": HEAD, "rows": rows}
 
 
 def _time_mood(name: str, mood: str, calls: int) -> list[str]:

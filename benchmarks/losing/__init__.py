@@ -1,0 +1,1 @@
+"""What is lost, and what hangs: libraries in trouble, each in a process of its own."""
