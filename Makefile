@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # What to install: all that a developer needs, or what the tests do (testing).
 REQUIREMENTS ?= development
+# What installs it, at the beginning of a command.
+INSTALL ?= $(BIN)/python -m pip install -qq --disable-pip-version-check
 ARGS ?=
 # Most of the tests wait for processes of their own: more at once than there are cores.
 PROCESSES ?= 4
@@ -27,7 +29,7 @@ help:
 
 $(READY): $(MANIFESTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements/$(REQUIREMENTS).txt -e .
+	$(INSTALL) -r requirements/$(REQUIREMENTS).txt -e .
 	touch $@
 
 # -P: nothing of ours may shadow the standard library (sprockets/http, eliot/json.py).
@@ -62,6 +64,8 @@ bench: $(READY)
 	$(BIN)/python -P benchmarks/queues.py $(ARGS)
 	$(BIN)/python -P benchmarks/tickets.py $(ARGS)
 	$(BIN)/python -P benchmarks/requests.py
+	$(BIN)/python -P benchmarks/losses.py
+	$(BIN)/python -P benchmarks/imports.py
 
 format: $(READY)
 	$(BIN)/ruff format .
