@@ -291,6 +291,8 @@ def test_debug_records_come_out_with_the_error_they_lead_to(start, bank):
 
     assert (bad.status, bad.headers["retry-after"]) == (502, "5")
     assert good.json() == {"order": 1, "bank": "paid"}
+    # Each worker tells of its own, when it comes to it.
+    service.wait_output('payment HTTP/1.1\\" 502')
     service.wait_output('payment HTTP/1.1\\" 200')
     records = [json.loads(line) for line in service.output().splitlines() if line.startswith("{")]
 
