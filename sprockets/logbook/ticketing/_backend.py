@@ -108,7 +108,7 @@ class BackendBase:
         """Return a page of the occurrences of a ticket.
 
         Args:
-            ticket: Id of the ticket.
+            ticket: The ticket, or its id.
             order_by: ``occurrence_id``, ``ticket_id``, ``time``, ``data`` or ``app_id``, as with
                 :meth:`get_tickets`.
             limit: Occurrences at most.

@@ -40,7 +40,9 @@ DETAILS: Final = ("key", "request_id", "task_uuid", "release", "environment", "l
 
 
 def id_of(value: Any) -> Any:
-    """Return the ObjectId that *value* is or says, in 24 digits; None for anything else."""
+    """Return the ObjectId that *value* is, has, or says in 24 digits; None for anything else."""
+    if isinstance(value, Ticket):
+        value = value.ticket_id
     if isinstance(value, bson.ObjectId):
         return value
     try:

@@ -1,7 +1,8 @@
 """Adding: what a batch brings is written in as few statements as a database allows.
 
-PostgreSQL takes all of it in one.  To the others rows go as their drivers have them: at a thousand
-records a second, what SQLAlchemy does for each row would be most of the work.
+PostgreSQL takes all of it in one, MariaDB in one block of them.  To the others rows go as their
+drivers have them: at a thousand records a second, what SQLAlchemy does for each row would be most
+of the work.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from sprockets.logbook.ticketing._entry import Entry
+from sprockets.logbook.ticketing._sql_block import Block, takes_blocks
 from sprockets.logbook.ticketing._sql_library import mysql, postgresql, sa, sqlite
-from sprockets.logbook.ticketing._sql_standings import add_counts, store_status
+from sprockets.logbook.ticketing._sql_standings import (
+    COUNTING,
+    add_counts,
+    count_rows,
+    counting,
+    store_status,
+)
 from sprockets.logbook.ticketing._sql_statements import Work
 from sprockets.logbook.ticketing._states import Standing
 
@@ -40,6 +48,8 @@ _GIVEN: Final = {
     "values": _VALUE,
 }
 """What PostgreSQL is given, and its columns."""
+_BLOCK: Final = 100_000
+"""Characters of occurrences in a block, at most; servers refuse what is too long for a packet."""
 _PLACE: Final = "place"
 _TICKETS: Final = "tickets"
 
@@ -70,6 +80,8 @@ class Additions:
         store_status(work, self.standings)
         if work.kind == "postgresql":
             self._store_at_once(work)
+        elif takes_blocks(work) and self._characters() <= _BLOCK:
+            self._store_in_block(work)
         else:
             add_counts(work, self.standings)
             self._store_by_table(work)
@@ -125,6 +137,33 @@ class Additions:
         last = work.scalar(work.statement("last", lambda: sa.select(sa.func.last_insert_rowid())))
         # Nobody else writes meanwhile.
         return range(last - len(rows) + 1, last + 1)
+
+    # -- a block of statements, which costs one way to the server and back
+
+    def _characters(self) -> int:
+        return sum(len(entry.data) + len(entry.leading or "") for _, entry in self.entries)
+
+    def _store_in_block(self, work: Work) -> None:
+        tables = work.tables
+        block = Block(work)
+        block.each("counts", lambda: counting(work), COUNTING, count_rows(work, self.standings))
+        rows: list[tuple[Any, ...]] = [
+            (ticket_id, entry.time, entry.data, entry.app_id) for ticket_id, entry in self.entries
+        ]
+        block.insert("occurrences", tables.occurrences.insert, _OCCURRENCE, rows)
+        block.keep_number()
+        rows = [(place, *_details_of(entry)) for place, (_, entry) in enumerate(self.entries)]
+        block.insert(
+            "details",
+            lambda: tables.details.insert().values(occurrence_id=block.number(_PLACE)),
+            (_PLACE, *_DETAILS),
+            rows,
+        )
+        rows = [(ticket_id, hour, count) for (ticket_id, hour), count in sorted(self.hours.items())]
+        block.insert("hours", lambda: _adding_hours(work), _HOUR, rows)
+        if self.values:
+            block.insert("values", lambda: _adding_values(work), _VALUE, sorted(self.values))
+        block.run()
 
     # -- all of it at once, as JSON
 

@@ -44,11 +44,13 @@ _STATUS: Final = tuple(
 
 
 def id_of(value: Any) -> int | None:
-    """Return the id that *value* is, or is the text of; None if it can be that of nothing.
+    """Return the id that *value* is, or is the text of, or has; None if it can be that of nothing.
 
     >>> id_of(3), id_of("3"), id_of("x"), id_of(-1), id_of(True)
     (3, 3, None, None, None)
     """
+    if isinstance(value, Ticket):
+        value = value.ticket_id
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS:
         value = int(value)
     return value if type(value) is int and 0 < value <= _MOST else None

@@ -131,25 +131,37 @@ def store_status(work: Work, standings: Iterable[Standing]) -> None:
     work.upsert(work.tables.status, changed)
 
 
+COUNTING: Final = [
+    f"new_{name}" for name in ("occurrence_count", "last_occurrence_time", "solved", "ticket_id")
+]
+"""The parameters of :func:`counting`."""
+
+
 def add_counts(work: Work, standings: Iterable[Standing]) -> None:
     """Store Logbook's fields of tickets."""
-    rows = [
-        (one.added, work.moment(one.last_time), one.state == "solved", one.ticket_id)
-        for one in standings
-    ]
-    names = ("occurrence_count", "last_occurrence_time", "solved", "ticket_id")
+    rows = count_rows(work, standings)
     if work.kind == "mysql":
         # One statement for all of them.
+        names = [name.removeprefix("new_") for name in COUNTING]
         work.upsert(
             work.tables.tickets,
             [dict(zip(names, row, strict=True)) for row in rows],
             added=["occurrence_count"],
         )
         return
-    work.many("count", lambda: _counting(work), [f"new_{name}" for name in names], rows)
+    work.many("count", lambda: counting(work), COUNTING, rows)
 
 
-def _counting(work: Work) -> Any:
+def count_rows(work: Work, standings: Iterable[Standing]) -> list[tuple[Any, ...]]:
+    """Return what :func:`counting` is given for each ticket."""
+    return [
+        (one.added, work.moment(one.last_time), one.state == "solved", one.ticket_id)
+        for one in standings
+    ]
+
+
+def counting(work: Work) -> Any:
+    """Return the statement that stores Logbook's fields of a ticket."""
     tickets = work.tables.tickets
     new = {
         column.name: sa.bindparam(f"new_{column.name}", type_=column.type) for column in tickets.c

@@ -404,6 +404,17 @@ class StoreContract:
             assert ids == sorted(set(ids), reverse=order_by.startswith("-"))
             assert len(ids) == 13
 
+    def test_occurrences_are_found_by_the_ticket_as_by_its_id(self, store):
+        """Who has a ticket need not know where it has its id."""
+        store.record_entries([make_entry("a"), make_entry("b")])
+        ticket = store.get_tickets()[0]
+
+        [found] = store.get_occurrences(ticket)
+
+        [same] = store.get_occurrences(ticket.ticket_id)
+        assert found.occurrence_id == same.occurrence_id
+        assert found.ticket_id == ticket.ticket_id
+
     @pytest.mark.rule("TK-6")
     def test_an_order_by_no_field_is_refused(self, store):
         """Unknown fields are KeyErrors, no field is a ValueError, for tickets and occurrences."""

@@ -315,7 +315,7 @@ class DictStore(BackendBase):
 
     def get_occurrences(self, ticket, order_by="-time", limit=50, offset=0):
         with self.lock:
-            rows = self._occurrences_of(ticket)
+            rows = self._occurrences_of(getattr(ticket, "ticket_id", ticket))
             rows = _page(rows, order_by, OCCURRENCE_FIELDS, "occurrence_id", limit, offset)
             return [self._occurrence(row) for row in rows]
 

@@ -33,7 +33,11 @@ class TestDatabase:
 
     def open_empty(self):
         """Open another store."""
-        return self.open(table_prefix=f"{self.prefix}{next(self._numbers)}_")
+        return self.open(table_prefix=self.new_prefix())
+
+    def new_prefix(self):
+        """Return a prefix for tables of another store."""
+        return f"{self.prefix}{next(self._numbers)}_"
 
     def empty(self):
         """Remove what is in the tables of `open`, which is faster than to make them anew."""

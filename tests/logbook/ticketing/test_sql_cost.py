@@ -1,5 +1,6 @@
 """What `SQLAlchemyBackend` asks of a database: few statements, short waits, nothing cut."""
 
+import json
 import sqlite3
 import time
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 
-from sprockets.logbook.ticketing import _sql_database
+from sprockets.logbook.ticketing import _sql_adding, _sql_database
 from sprockets.logbook.ticketing._search import Query
 from tests.logbook.ticketing.contract import START, after, make_entry
 from tests.logbook.ticketing.sql import database
@@ -45,7 +46,7 @@ def _statements(store):
 
 
 def test_a_batch_takes_as_few_statements_as_a_record(store, statements):
-    """Of tickets and releases that are known; PostgreSQL writes with one statement."""
+    """Of tickets and releases that are known; the servers are written to with one statement."""
 
     def entries(number):
         return [
@@ -64,7 +65,7 @@ def test_a_batch_takes_as_few_statements_as_a_record(store, statements):
     store.record_entries(entries(100))
 
     assert len(statements) == len(of_one)
-    assert len(of_one) <= {"sqlite": 8, "postgresql": 4, "mysql": 7}[store.engine.dialect.name]
+    assert len(of_one) <= {"sqlite": 8, "postgresql": 4, "mysql": 3}[store.engine.dialect.name]
     assert sum(ticket.occurrence_count for ticket in store.get_tickets()) == 122
 
 
@@ -98,6 +99,68 @@ def test_what_was_merged_is_not_counted_whatever_is_asked(store):
 
     assert store.count_tickets() == store.count_tickets(Query(min_count=1)) == 1
     assert [ticket.ticket_id for ticket in store.get_tickets()] == [d]
+
+
+# -- statements that MariaDB is given together
+
+
+@pytest.fixture(name="mariadb", scope="module")
+def _mariadb(tmp_path_factory):
+    with database("mariadb", tmp_path_factory.mktemp("blocks")) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("step", "longest", "blocks"),
+    [(1, 1 << 20, 2), (3, 1 << 20, 2), (1, 300, 1), (1, 0, 0)],
+    ids=["", "numbers with gaps, as of a cluster", "too long for one", "always"],
+)
+def test_what_goes_in_a_block_is_stored_as_in_single_statements(
+    mariadb, monkeypatch, step, longest, blocks
+):
+    """Each occurrence with its own details, whatever numbers it gets."""
+    engine = sa.create_engine(mariadb.uri)
+    statements = []
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection, _):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET auto_increment_increment = {step}")
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def note(connection, cursor, text, *more):
+        statements.append(text)
+
+    monkeypatch.setattr(_sql_adding, "_BLOCK", longest)
+    entries = [
+        make_entry(f"t{one % 3}", time=after(hours=one), release="1.0", environment="live")
+        for one in range(8)
+    ]
+    store = mariadb.open(uri=engine, table_prefix=mariadb.new_prefix())
+
+    store.record_entries(entries[:3])
+    store.record_entries(entries)
+
+    assert sum(text.startswith("BEGIN NOT ATOMIC") for text in statements) == blocks
+    tickets = {ticket.record_hash: ticket for ticket in store.get_tickets()}
+    found = {
+        one.details.key: (hash, one.time, one.details.release, one.message)
+        for hash, ticket in tickets.items()
+        for one in store.get_occurrences(ticket.ticket_id)
+    }
+    assert found == {
+        one.key: (one.hash, one.time, "1.0", json.loads(one.data)["message"]) for one in entries
+    }
+    for place, count in enumerate((3, 3, 2)):
+        ticket = tickets[entries[place].hash]
+        assert ticket.occurrence_count == count
+        assert ticket.last_occurrence_time == after(hours=place + 3 * (count - 1))
+        hours = store.get_counts([ticket.ticket_id], START, after(hours=7), "hour")
+        assert [hour for hour, one in enumerate(hours[ticket.ticket_id]) if one] == [
+            place + 3 * nth for nth in range(count)
+        ]
+    store.close()
+    engine.dispose()
 
 
 # -- nothing cut
