@@ -5,8 +5,9 @@ Usage: ``python -P benchmarks/tickets.py [--quick] [--only NAMES] [--occurrences
 A store is filled with tickets, and with many occurrences of one of them.  Then come: records per
 second that eight processes count at once, in batches; how long it takes to count one record on the
 ticket that has so many; how long the first page of the list takes, with what happened in the last
-24 hours and 30 days, and a search; and what retention leaves.  Of times there are the median and
-the 99th percentile, and beside it the processor's time of this process, which other programs on
+24 hours and 30 days, and a search; and what retention leaves.  Beside the counting stands, taken in
+turn with it, the least that a store could do: one row, and a commit.  Of times there are the median
+and the 99th percentile, and beside it the processor's time of this process, which other programs on
 the machine hardly change.
 
 SQLite is a file in a temporary folder; the servers are those of ``SPROCKETS_TEST_POSTGRESQL`` and
@@ -24,7 +25,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
@@ -49,6 +51,8 @@ HEAD = [
     "insert p50 ms",
     "p99 ms",
     "cpu ms",
+    "bare p50 ms",
+    "p99 ms",
     "page p50 ms",
     "p99 ms",
     "cpu ms",
@@ -94,15 +98,27 @@ def entry(ticket: int, moment: datetime) -> Entry:
 
 def times_of(work: Callable[[], Any], number: int) -> tuple[float, float, float]:
     """Return median and 99th percentile of what *work* takes, and the processor's time, in ms."""
-    taken = []
-    begin_cpu = time.process_time()
+    (found,) = times_in_turn([work], number)
+    return found
+
+
+def times_in_turn(
+    works: Sequence[Callable[[], Any]], number: int
+) -> list[tuple[float, float, float]]:
+    """Return what :func:`times_of` does, for each of *works*, which take turns."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in works]
     for _ in range(number):
-        begin = time.perf_counter()
-        work()
-        taken.append((time.perf_counter() - begin) * 1000)
-    cpu = (time.process_time() - begin_cpu) * 1000 / number
-    taken.sort()
-    return taken[number // 2], taken[math.ceil(number * 0.99) - 1], cpu
+        for work, times in zip(works, taken, strict=True):
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            work()
+            cpu = time.process_time() - begin_cpu
+            times.append(((time.perf_counter() - begin) * 1000, cpu * 1000))
+    found = []
+    for times in taken:
+        walls = sorted(wall for wall, _ in times)
+        cpu = sum(cpu for _, cpu in times) / number
+        found.append((walls[number // 2], walls[math.ceil(number * 0.99) - 1], cpu))
+    return found
 
 
 def count_in_process(uri: str, prefix: str, barrier: Any) -> None:
@@ -206,6 +222,26 @@ def bytes_in(store: SQLAlchemyBackend) -> int:
         return int(connection.execute(sa.text(statement.replace("%%", "%"))).scalar() or 0)
 
 
+@contextmanager
+def bare_insert(store: SQLAlchemyBackend, prefix: str) -> Iterator[Callable[[], None]]:
+    """What inserts one row of that size into a table without an index, by the driver alone."""
+    data = entry(0, NOW).data
+    with store.engine.connect() as pooled:
+        pooled.exec_driver_sql(f"CREATE TABLE {prefix}bare (data TEXT)")
+        pooled.commit()
+        connection: Any = pooled.connection.driver_connection
+        sign = "?" if store.engine.dialect.name == "sqlite" else "%s"
+        statement = f"INSERT INTO {prefix}bare (data) VALUES ({sign})"
+
+        def insert() -> None:
+            cursor = connection.cursor()
+            cursor.execute(statement, (data,))
+            connection.commit()
+            cursor.close()
+
+        yield insert
+
+
 def page(store: SQLAlchemyBackend) -> None:
     """Read what the list of tickets shows."""
     tickets = store.get_tickets()
@@ -223,7 +259,10 @@ def measured(name: str, uri: str, occurrences: int, tickets: int, number: int) -
     try:
         rate = rate_of_processes(uri, shared)
         fill(store, occurrences, tickets)
-        inserting = times_of(lambda: store.record_entries([entry(0, NOW)]), 4 * number)
+        with bare_insert(store, prefix) as insert:
+            inserting, bare = times_in_turn(
+                [lambda: store.record_entries([entry(0, NOW)]), insert], 4 * number
+            )
         listing = times_of(lambda: page(store), number)
         query = Query(states=("new",), texts=("orders.py:77",), min_level=13)
         seeking = times_of(lambda: store.get_tickets(query=query), number)
@@ -235,7 +274,7 @@ def measured(name: str, uri: str, occurrences: int, tickets: int, number: int) -
         after = rows_in(store)
     finally:
         drop(store, prefix)
-    times = [*inserting, *listing, seeking[0]]
+    times = [*inserting, *bare[:2], *listing, seeking[0]]
     return [
         name,
         f"{rate:,.0f}",

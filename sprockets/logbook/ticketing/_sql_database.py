@@ -105,6 +105,9 @@ class Database:
         elif url.get_driver_name() == "pymysql":
             arguments.setdefault("read_timeout", _ANSWER_TIMEOUT)
             arguments.setdefault("write_timeout", _ANSWER_TIMEOUT)
+        if kind in ("mysql", "mariadb"):
+            # Every transaction here is ended; once more is once to the server and back.
+            options.setdefault("pool_reset_on_return", None)
         engine = sa.create_engine(url, **options)
         sa.event.listen(engine, "connect", self._set_up)
         return engine

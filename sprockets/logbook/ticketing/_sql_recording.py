@@ -18,7 +18,7 @@ from sprockets.logbook.ticketing._sql_database import OutdatedError
 from sprockets.logbook.ticketing._sql_library import sa
 from sprockets.logbook.ticketing._sql_standings import history_row, locked_standings
 from sprockets.logbook.ticketing._sql_statements import Work
-from sprockets.logbook.ticketing._sql_ways import Ways, claim, find, make_tickets
+from sprockets.logbook.ticketing._sql_ways import Ways, accept, claim, find, make_tickets
 from sprockets.logbook.ticketing._states import HISTORY, Standing
 from sprockets.logbook.ticketing._texts import fitting
 
@@ -87,10 +87,7 @@ class Recording:
         standings = locked_standings(work, set(ids.values()))
         if standings.keys() != set(ids.values()):
             raise OutdatedError("a ticket was removed meanwhile")
-        for ticket_id in made.values():
-            standing = standings[ticket_id]
-            if standing.count or standing.fingerprint is not None:
-                raise OutdatedError("a ticket was made by another meanwhile")
+        accept(work, ways, made, standings)
         claim(work, ways, made, standings)
         return ids, standings
 

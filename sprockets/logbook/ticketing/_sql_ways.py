@@ -192,6 +192,41 @@ def _ticket_of(entry: Entry) -> dict[str, Any]:
     }
 
 
+def accept(
+    work: Work, ways: Ways, made: Mapping[str, int], standings: Mapping[int, Standing]
+) -> None:
+    """Take the tickets that another has made meanwhile, if that is what would have been found.
+
+    To look everything up again instead would let many that begin at once try many times.
+
+    Args:
+        work: The transaction.
+        ways: What leads to them.
+        made: Ids of tickets that were missing, by their hash.
+        standings: The tickets, locked.
+
+    Raises:
+        OutdatedError: One is another's bug by now, or was divided up.
+    """
+    others = {
+        hash: standings[ticket_id]
+        for hash, ticket_id in made.items()
+        if standings[ticket_id].count or standings[ticket_id].fingerprint is not None
+    }
+    if not others:
+        return
+    for fingerprint, way in list(ways.claims.items()):
+        claimed = others[way].fingerprint if way in others else None
+        if claimed == fingerprint:
+            del ways.claims[fingerprint]
+        elif claimed is not None:
+            raise OutdatedError("a ticket was claimed by another meanwhile")
+    table = work.tables.fingerprints
+    names = sa.select(table.c.fingerprint).where(table.c.fingerprint.in_(list(others)))
+    if work.all(names):
+        raise OutdatedError("a ticket leads elsewhere meanwhile")
+
+
 def claim(
     work: Work, ways: Ways, made: Mapping[str, int], standings: Mapping[int, Standing]
 ) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sprockets._support.optional import MissingDependency
 from sprockets.logbook.record import LogRecord
-from sprockets.logbook.ticketing import _sql_database
+from sprockets.logbook.ticketing import _sql_database, _sql_recording, _sql_ways
 from sprockets.logbook.ticketing._sql_database import is_in_memory, url_of
 from sprockets.logbook.ticketing._sqlalchemy import SQLAlchemyBackend
 from sprockets.logbook.ticketing._states import is_older_version
@@ -144,34 +144,77 @@ def test_no_connection_stays_open_after_a_call_or_an_error(store):
 
 
 @pytest.mark.rule("SA-14")
-def test_a_ticket_that_another_makes_meanwhile_is_found_at_the_next_try(file, monkeypatch):
-    """The occurrence is counted on it, once."""
-    store, other = file.open(), file.open()
-    find, calls = _sql_recording().find, []
+@pytest.mark.parametrize(
+    ("meanwhile", "fingerprint", "tries"),
+    [
+        ("made", None, 1),
+        ("made", "f", 1),
+        ("claimed", "f", 2),
+        ("merged", None, 2),
+        ("merged", "f", 2),
+        ("split", None, 2),
+        ("removed", None, 2),
+        ("removed", "f", 2),
+    ],
+)
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_what_another_does_meanwhile_is_seen(
+    kind, tmp_path, monkeypatch, meanwhile, fingerprint, tries
+):
+    """The occurrence goes where it would had the other been faster; for that it is tried again.
 
-    def late(work, entries):
-        found = find(work, entries)
-        calls.append(found)
-        if len(calls) == 1:
-            # As if the answer were older than what the other has written.
-            raise _sql_database.OutdatedError("meanwhile")
-        return found
+    On SQLite nobody else writes meanwhile.
+    """
+    with database(kind, tmp_path) as server:
+        store, other = server.open(), server.open()
+        ours = make_entry("a", fingerprint=fingerprint)
+        theirs = "g" if meanwhile == "claimed" else fingerprint
+        if meanwhile == "removed":
+            other.record_entries([make_entry("a", fingerprint=theirs)])
 
-    other.record_entries([make_entry("a")])
-    monkeypatch.setattr(_sql_recording(), "find", late)
+        def act():
+            if meanwhile == "removed":
+                other.delete_ticket(other.get_tickets()[0].ticket_id)
+                return
+            entries = [make_entry("a", fingerprint=theirs), make_entry("b"), make_entry("a")]
+            found = other.record_entries(entries)
+            if meanwhile in ("merged", "split"):
+                a, b, _ = (outcome.ticket_id for outcome in found)
+                [occurrence, _] = other.get_occurrences(a)
+                assert other.merge_tickets(b, [a])
+                if meanwhile == "split":
+                    assert other.split_ticket(b, occurrence.occurrence_id)
 
-    [outcome] = store.record_entries([make_entry("a")])
+        calls = []
 
-    assert (outcome.event, outcome.count) == ("again", 2)
-    assert len(calls) == 2
-    store.close()
-    other.close()
+        def find(work, entries):
+            found = _sql_ways.find(work, entries)
+            if work.connection.engine is store.engine:
+                calls.append(found)
+                if len(calls) == 1:
+                    act()
+            return found
 
+        monkeypatch.setattr(_sql_recording, "find", find)
 
-def _sql_recording():
-    from sprockets.logbook.ticketing import _sql_recording as found
+        [outcome] = store.record_entries([ours])
 
-    return found
+        assert len(calls) == tries
+        [next_one] = store.record_entries([make_entry("a", fingerprint=fingerprint)])
+        assert (next_one.ticket_id, next_one.count) == (outcome.ticket_id, outcome.count + 1)
+        counts = sorted(ticket.occurrence_count for ticket in store.get_tickets())
+        assert (
+            counts
+            == {
+                "made": [1, 4],
+                "claimed": [1, 2, 2],
+                "merged": [5],
+                "split": [1, 4],
+                "removed": [2],
+            }[meanwhile]
+        )
+        store.close()
+        other.close()
 
 
 @pytest.mark.rule("SA-17", "Q-9")
