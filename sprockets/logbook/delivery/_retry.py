@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Verdict: TypeAlias = Literal["outage", "transient", "permanent"]
 
@@ -28,7 +28,7 @@ class RetryLater(Exception):
     """Raised by a destination that says when it wants to be asked again.
 
     Args:
-        after: Seconds to wait.
+        after: Seconds to wait; a tenth of a second at least, so that nobody is asked without end.
         message: Why.
     """
 
@@ -75,7 +75,9 @@ def classify(error: BaseException) -> Verdict:
     return "transient"
 
 
-_MISTAKES = (
+_SHORTEST: Final = 0.1
+"""Seconds before the next try at least, whatever a server says."""
+_MISTAKES: Final = (
     PermanentError,
     ArithmeticError,
     AssertionError,
@@ -118,7 +120,7 @@ class Retry:
         4.0
         """
         if isinstance(error, RetryLater):
-            return max(0.0, error.after)
+            return max(error.after, min(self.initial, _SHORTEST))
         # An exponent without bound overflows after some hundred failures.
         longest = min(self.maximum, self.initial * self.factor ** min(failures - 1, 64))
         return longest * (0.5 + 0.5 * self.random())

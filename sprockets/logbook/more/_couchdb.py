@@ -32,8 +32,6 @@ DEFAULT_URI: Final = "http://localhost:5984/"
 _OPTIONS: Final = frozenset(("db", "ssl_context", "timeout", "uri"))
 _LOOKING: Final = 2.0
 """Seconds that the constructor waits at most for CouchDB to say whether the database is there."""
-_SHORTEST: Final = 0.1
-"""Seconds to wait at least, even if CouchDB says none."""
 _MAX_UNSURE: Final = 1_000
 _NOT_NOW: Final = frozenset((408, 429, 502, 503, 504))
 _ITS_FAULT: Final = frozenset((400, 413, 415))
@@ -161,9 +159,7 @@ class CouchDBBackend(BackendBase):
         text = self._told(answer)
         if status in _NOT_NOW:
             after = answer.retry_after()
-            raise (
-                ConnectionError(text) if after is None else RetryLater(max(after, _SHORTEST), text)
-            )
+            raise (ConnectionError(text) if after is None else RetryLater(after, text))
         if status in _ITS_FAULT:
             raise ValueError(text)
         if status >= 500 or 200 <= status < 300:

@@ -33,8 +33,6 @@ _caller.register(__file__)
 _EMPTY: Final = "(no text)"
 _PATIENCE: Final = 30.0
 """Seconds to wait if Slack wants fewer messages and does not say for how long."""
-_SHORTEST: Final = 0.1
-"""Seconds to wait at least, even if Slack says none."""
 
 _LOGIN: Final = "pass the bot token (xoxb-…) of an app that is installed in the workspace"
 _CHANNEL: Final = "pass the id of a channel, such as C0123456789, that the app can see"
@@ -358,7 +356,7 @@ def _failure(
     if status == 429 or (is_code and code in _LIMITED):
         known = {name.lower(): value for name, value in headers.items() if value is not None}
         after = Answer(status, known, b"").retry_after()
-        return RetryLater(_PATIENCE if after is None else max(after, _SHORTEST), text)
+        return RetryLater(_PATIENCE if after is None else after, text)
     if status >= 500 or not is_code or code in _PASSING:
         return ConnectionError(text)
     if code == "fatal_error":

@@ -34,9 +34,10 @@ def test_two_processes_that_fail_together_come_back_apart():
 
 
 def test_a_destination_that_says_when_is_believed():
-    """``RetryLater`` sets the wait itself, beyond the maximum as well."""
+    """``RetryLater`` sets the wait itself, beyond the maximum as well; but nobody is pestered."""
     assert Retry(maximum=1.0).delay(1, RetryLater(120.0)) == 120.0
-    assert Retry().delay(1, RetryLater(-1.0)) == 0.0
+    assert Retry().delay(1, RetryLater(0.0)) == Retry().delay(1, RetryLater(-1.0)) == 0.1
+    assert Retry(initial=0.0).delay(1, RetryLater(0.0)) == 0.0
 
 
 @pytest.mark.parametrize(
