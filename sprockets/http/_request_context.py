@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tornado import httputil, netutil, web
 from tornado.ioloop import IOLoop
+from tornado.log import app_log
 
 from sprockets.eliot._context import CURRENT
 from sprockets.eliot._fields import TASK_LEVEL, TASK_UUID
@@ -56,6 +57,10 @@ if TYPE_CHECKING:
 
     from sprockets.http.app import Application
 
+_BAD_SETUP: Final = (
+    "request_setup of %s failed: what it binds is missing; it has to be a class method that returns"
+    " a handler, a processor or another object to be bound, a list of these, or None"
+)
 _LONG: Final = 4_096
 _FORWARDED: Final = frozenset({"X-Forwarded-For", "X-Real-Ip", "X-Scheme", "X-Forwarded-Proto"})
 _SPECIAL: Final = _FORWARDED | {"X-Request-Id", "Traceparent", "X-Eliot-Task-Id"}
@@ -321,12 +326,20 @@ class Exchange(httputil.HTTPConnection):
             self._announce()
         traits = _traits.get(handler_class) or _find_traits(handler_class)
         if traits.setup is not None:
-            bound = traits.setup()
+            self._bind(traits.setup)
+
+    def _bind(self, setup: Callable[[], Any]) -> None:
+        """Bind what *setup* returns; if that fails, the request is answered all the same."""
+        try:
+            bound = setup()
             if bound is not None:
                 for each in bound if isinstance(bound, (list, tuple)) else (bound,):
                     each.push_context()
-                if _on_top is not None:
-                    _on_top.push_context()
+        except Exception:  # noqa: BLE001 - what is wrong with a set-up of logs is the log's business
+            bound = ()
+            app_log.error(_BAD_SETUP, self.fields["handler"], exc_info=True)
+        if bound is not None and _on_top is not None:
+            _on_top.push_context()
 
     def begin(self) -> None:
         """Count the request, and make its context."""

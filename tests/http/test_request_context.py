@@ -169,6 +169,19 @@ class BoundFailing(Bound):
         raise LookupError("no set-up")
 
 
+class BoundWithoutClass(Bound):
+    def request_setup(self):
+        raise AssertionError("there is no instance yet")
+
+
+class BoundByNobody(Bound):
+    request_setup = 3
+
+
+class BoundWrongly(Bound):
+    wanted: ClassVar = ["a text"]
+
+
 ROUTES = [
     ("/", Tells),
     ("/upload", Upload),
@@ -180,6 +193,9 @@ ROUTES = [
     ("/list", BoundList),
     ("/tuple", BoundTuple),
     ("/failing", BoundFailing),
+    ("/no-classmethod", BoundWithoutClass),
+    ("/no-function", BoundByNobody),
+    ("/not-to-be-bound", BoundWrongly),
 ]
 
 
@@ -462,25 +478,26 @@ def test_a_handler_class_binds_what_it_wants_for_its_requests(serve, path, stamp
     assert not found[1]
 
 
-def test_a_setup_that_fails_costs_its_request_only(serve, caplog):
-    """Whatever its client sees; the next is answered."""
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [
+        ("/failing", "no set-up"),
+        ("/no-classmethod", "missing 1 required positional argument: 'self'"),
+        ("/no-function", "not callable"),
+        ("/not-to-be-bound", "no attribute 'push_context'"),
+    ],
+)
+def test_a_setup_that_fails_costs_no_answer(serve, caplog, path, cause):
+    """What is wrong is told, and how it should be."""
 
     async def talk(client):
-        try:
-            status = (await client.get("/failing"))[0]
-        except (asyncio.IncompleteReadError, ConnectionError):
-            status = None
-        other = Client(client.port)
-        try:
-            return status, await other.get("/none")
-        finally:
-            await other.close()
+        return (await client.get(path))[0], (await client.get("/one"))[0]
 
-    status, (other, _, _) = serve(talk)
-
-    assert status in (None, 500)
-    assert other == 200
-    assert "no set-up" in caplog.text
+    assert serve(talk) == (200, 200)
+    [told] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert told.getMessage().startswith("request_setup of Bound")
+    assert "has to be a class method" in told.getMessage()
+    assert cause in str(told.exc_info[1])
 
 
 # -- counting
