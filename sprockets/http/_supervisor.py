@@ -10,6 +10,7 @@ byte    direction  meaning
 ======  =========  =============================================================
 ``r``   to parent  ready: the worker accepts connections
 ``m``   to parent  the worker wants to be replaced: it has served its time
+``d``   to parent  draining: the worker accepts no connections any more
 ``T``   to worker  the service stops: drain, after the lame-duck delay
 ``R``   to worker  retire: drain now, others go on serving
 ``Q``   to worker  skip what is left of the drain
@@ -114,6 +115,8 @@ class _Worker:
         """Whether it is to be told to open its files again once it can hear that."""
         self.ready_at: float | None = None
         self.wants_out = False
+        self.is_draining = False
+        """Whether it accepts no connections any more."""
 
     def tell(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -452,6 +455,10 @@ class Supervisor:
                 "worker %d has served its time; replacing it", worker.pid, extra=_about(worker)
             )
             worker.wants_out = True
+        if b"d" in messages:
+            worker.is_draining = True
+            if not self._is_stopping:
+                self._take_stock()
 
     def _welcome(self, worker: _Worker) -> None:
         """Let *worker* serve, and whom it replaces go."""
@@ -486,7 +493,12 @@ class Supervisor:
                 "serving on %s with %d workers", self._listener.describe(), len(self._slots)
             )
             self._notifier.ready(f"serving with {len(self._slots)} workers")
-        if self._is_reloading and all(each.generation == self._generation for each in ready):
+        if (
+            self._is_reloading
+            and all(each.generation == self._generation for each in ready)
+            # Who asks from now on is answered by a new one.
+            and all(each.is_draining for each in self._retiring)
+        ):
             self._finish_reload()
 
     def _retire(self, worker: _Worker) -> None:

@@ -333,13 +333,15 @@ def test_without_a_row_a_worker_waits_until_one_is_free(supervise):
     """One worker serves; when it is gone the other takes its row, and the service goes on."""
     service = supervise("serve()", rows=1)
     service.wait_output("no room for another worker; waiting until an old one is gone")
+    service.wait_output("is ready")
     (first,) = service.wait_workers(1)
 
     service.signal(signal.SIGKILL, first)
 
     service.wait_workers(1, without=[first])
+    wait_until(lambda: service.output().count("is ready") == 2)
     service.signal(signal.SIGTERM)
-    assert service.wait(3) == 0
+    assert service.wait(3) == 0, service.output()
 
 
 def test_an_error_of_the_parents_own_leaves_no_orphan(supervise):
@@ -394,6 +396,36 @@ def test_a_rolling_restart_is_over_when_the_last_old_worker_is_taken_away(superv
     service.wait_output("running with 1 workers from now on")
 
     wait_until(lambda: "all workers are replaced" in service.output(), 0.5)
+
+
+def test_workers_are_replaced_when_the_old_ones_accept_nothing_any_more(supervise, tmp_path):
+    """Who asks after that line is answered by a new one; the old ones may still be at work."""
+    service = supervise(
+        """
+ready()
+while b"R" not in (told := link.channel.recv(64)):
+    if b"T" in told:
+        os._exit(0)
+say("retires", os.getpid())
+while not os.path.exists("drain"):
+    time.sleep(0.01)
+link.tell(b"d")
+wait_for_the_end()
+"""
+    )
+    up(service)
+    old = service.worker_pids()
+    service.signal(signal.SIGHUP)
+    wait_until(lambda: service.output().count("retires") == 2)
+    wait_until(lambda: service.output().count("is ready") == 4)
+
+    assert "all workers are replaced" not in service.output()
+    (tmp_path / "drain").touch()
+    service.wait_output("all workers are replaced")
+
+    assert set(old) < set(service.worker_pids())
+    for pid in old:
+        service.signal(signal.SIGKILL, pid)
 
 
 def test_a_service_is_up_when_the_worker_that_does_not_start_is_taken_away(supervise):
