@@ -6,11 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from sprockets.logbook.ticketing._sql_database import OutdatedError
 from sprockets.logbook.ticketing._sql_library import mysql, sa
 from sprockets.logbook.ticketing._sql_statements import Work
 
 _DRIVERS: Final = {"pymysql", "mysqldb"}
 """Those that write values into the text of a statement; a block cannot be prepared."""
+_SYNTAX_ERROR: Final = 1064
+_REFUSED: Final = "blocks are refused"
+"""Among the statements of a store: why there are no blocks."""
 _NUMBER: Final = "first_number"
 _BEGIN: Final = f"BEGIN NOT ATOMIC DECLARE {_NUMBER} BIGINT; "
 _KEEP_NUMBER: Final = f"SET {_NUMBER} = LAST_INSERT_ID(); "
@@ -23,7 +27,8 @@ _INSERT: Final = re.compile(r"(.+? VALUES )(\((?:[^()]|\([^()]*\))*\))(.*)", re.
 def takes_blocks(work: Work) -> bool:
     """Return whether the server takes blocks, and the driver."""
     dialect: Any = work.connection.dialect
-    return work.kind == "mysql" and dialect.is_mariadb and dialect.driver in _DRIVERS
+    are_known = work.kind == "mysql" and dialect.is_mariadb and dialect.driver in _DRIVERS
+    return are_known and _REFUSED not in work.made
 
 
 class Block:
@@ -39,8 +44,21 @@ class Block:
         self._values: list[Any] = []
 
     def run(self) -> None:
-        """Run them; the first that fails ends it."""
-        self._work.connection.exec_driver_sql("".join([*self._texts, "END"]), tuple(self._values))
+        """Run them; the first that fails ends it.
+
+        Raises:
+            OutdatedError: The server, or what stands before it, knows no blocks; it is not given
+                any from now on.
+        """
+        text = "".join([*self._texts, "END"])
+        try:
+            self._work.connection.exec_driver_sql(text, tuple(self._values))
+        except sa.exc.ProgrammingError as error:
+            # With sql_mode=ORACLE, say, they begin with other words.
+            if error.orig is None or error.orig.args[:1] != (_SYNTAX_ERROR,):
+                raise
+            self._work.made[_REFUSED] = str(error.orig)
+            raise OutdatedError("blocks are not understood") from error
 
     def each(
         self,
