@@ -357,7 +357,7 @@ class Lifecycle:
         if self._is_accepting:
             self._server.begin_drain()
         self._place.listener.close()
-        if self._place.link is not None:
+        if self._is_accepting and self._place.link is not None:
             self._place.link.tell(b"d")
         self._look()
 

@@ -87,7 +87,7 @@ def test_a_worker_says_when_it_is_ready_and_goes_when_it_is_told(worker, word):
 
     assert each.work() == 0
     assert seen == [SERVING]
-    assert each.heard() == b"r"
+    assert each.heard() == b"rd"
     assert each.row["state"] == DRAINING
 
 
@@ -106,7 +106,7 @@ def test_a_worker_that_has_lived_long_enough_asks_to_be_replaced(worker):
     each.when_started(lambda: asyncio.get_running_loop().call_later(0.08, each.parent.send, b"R"))
 
     assert each.work() == 0
-    assert each.heard() == b"rm"
+    assert each.heard() == b"rmd"
 
 
 def test_a_worker_that_holds_too_much_memory_asks_to_be_replaced(worker):
@@ -151,7 +151,7 @@ def test_on_start_may_be_waited_for(worker):
     each.application.on_start_callbacks.append(slow)
 
     assert each.work() == 0
-    assert [*heard, each.heard()] == [b"", b"r"]
+    assert [*heard, each.heard()] == [b"", b"rd"]
 
 
 def test_an_on_start_that_is_waited_for_and_fails_ends_the_worker(worker, caplog):
@@ -186,7 +186,7 @@ def test_an_on_start_that_fails_leaves_the_worker_serving(worker, caplog):
 
     assert each.work() == 0
     assert seen == [(1, 0)]
-    assert each.heard() == b"r"
+    assert each.heard() == b"rd"
     assert "serving on, but never ready" in caplog.text
 
 

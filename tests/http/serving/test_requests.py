@@ -373,8 +373,13 @@ def test_counters_are_those_of_all_workers_and_never_go_back(start):
         get(service.address)
     get(service.address, "/nowhere")
     get(service.address, "/fails")
+
     # An answer is counted just after it was sent.
-    wait_until(lambda: get(service.address, "/status").json()["responses"]["5xx"])
+    def counted():
+        responses = get(service.address, "/status").json()["responses"]
+        return responses["4xx"] and responses["5xx"]
+
+    wait_until(counted)
     before = get(service.address, "/status").json()
     assert before["responses"]["4xx"] == 1
     assert before["responses"]["5xx"] == 1
