@@ -533,6 +533,8 @@ class Supervisor:
         """
         self._listen_to_last_words(worker, code)
         with contextlib.suppress(KeyError, ValueError):
+            self._listen_to(worker)  # it may have been ready, and told so just before its end
+        with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(worker.channel)
         worker.channel.close()
         os.close(worker.dump)

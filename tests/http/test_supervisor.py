@@ -92,6 +92,11 @@ supervisor = Supervisor(
     notifier=Notifier(),
     reopen_files=lambda: say("the parent opens its files again"),
 )
+if given.get("hears_of_ends_only"):
+    select = supervisor._selector.select
+    supervisor._selector.select = lambda timeout: [
+        (key, events) for key, events in select(timeout) if key.data is None
+    ]
 outcome = supervisor.run()
 if isinstance(outcome, Link):
     link = outcome
@@ -327,6 +332,17 @@ def test_what_cannot_be_had_is_not_asked_for_all_the_time(supervise, given, text
     wait_until(lambda: monotonic() - began > 0.1 or service.output().count(text) > 10)
 
     assert service.output().count(text) <= 10
+
+
+def test_a_worker_that_ends_just_after_it_was_ready_is_replaced(supervise):
+    """What it said is heard before its end is judged: it is no worker that could not start."""
+    service = supervise("ready(); os._exit(3)", count=1, hears_of_ends_only=True)
+
+    assert service.wait(30) == 70
+
+    assert "could not start" not in service.output()
+    assert service.output().count("is ready") == service.output().count("started worker") == 8
+    assert "die faster than they serve" in service.output()
 
 
 def test_without_a_row_a_worker_waits_until_one_is_free(supervise):
